@@ -1,0 +1,23 @@
+#include <CLI/CLI.hpp>
+
+#include <exception>
+#include <iostream>
+
+#include "verbs.h"
+
+// exit codes: 0 done, 1 failed, 2 misuse
+int main(int argc, char** argv) {
+  CLI::App app{"Orrery: see, imagine, plan, act and learn with world models"};
+  app.require_subcommand(1);
+  int result = 0;
+  for (const auto& add : orrery::cli::verbs()) add(app, result);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  } catch (const std::exception& error) {
+    std::cerr << "orrery: " << error.what() << "\n";
+    return 1;
+  }
+  return result;
+}

@@ -1,0 +1,12 @@
+#include "verbs.h"
+
+namespace orrery::cli {
+
+std::span<const AddVerb> verbs() {
+  static constexpr AddVerb table[] = {
+      add_info,
+  };
+  return table;
+}
+
+}  // namespace orrery::cli

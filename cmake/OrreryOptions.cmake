@@ -1,0 +1,29 @@
+# Language level, warnings and sanitizers, the same for every target.
+
+option(ORRERY_WERROR "treat warnings as errors" ON)
+option(ORRERY_FUZZ "build the libFuzzer targets (needs clang)" OFF)
+set(ORRERY_SANITIZE "" CACHE STRING "sanitizers to build with, such as address,undefined")
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+# a * b + c is rounded twice unless the code asks for a fused multiply-add: the same bits on every CPU
+add_compile_options(-ffp-contract=off)
+add_compile_options(-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wold-style-cast -Wunused)
+if(ORRERY_WERROR)
+  add_compile_options(-Werror)
+endif()
+
+if(ORRERY_SANITIZE)
+  add_compile_options(-fsanitize=${ORRERY_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${ORRERY_SANITIZE})
+endif()
+if(ORRERY_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
+# the programs land where the README says: build/<preset>/orrery
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})

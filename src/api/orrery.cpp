@@ -1,0 +1,7 @@
+#include "orrery/orrery.h"
+
+namespace orrery {
+
+const char* version() { return "0.1.0"; }
+
+}  // namespace orrery
