@@ -13,6 +13,8 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 # a * b + c is rounded twice unless the code asks for a fused multiply-add: the same bits on every CPU
 add_compile_options(-ffp-contract=off)
 add_compile_options(-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wold-style-cast -Wunused)
+# designated initialisers name what differs from the defaults
+add_compile_options(-Wno-missing-field-initializers)
 if(ORRERY_WERROR)
   add_compile_options(-Werror)
 endif()

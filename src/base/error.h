@@ -7,8 +7,8 @@
 
 namespace orrery {
 
-// The one exception of the library. Thrown at borders only (files, configuration, operation entry), with one
-// sentence that says what came, what was needed and where.
+// The one exception of the library. Thrown at borders only (files, configuration, operation entry),
+// with one sentence that says what came, what was needed and where.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

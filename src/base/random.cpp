@@ -12,8 +12,8 @@ std::array<u32, 4> philox(u64 seed, u64 stream, u64 index) {
   constexpr u32 kWeyl0 = 0x9E3779B9u;
   constexpr u32 kWeyl1 = 0xBB67AE85u;
 
-  std::array<u32, 4> counter = {static_cast<u32>(index), static_cast<u32>(index >> 32), static_cast<u32>(stream),
-                                static_cast<u32>(stream >> 32)};
+  std::array<u32, 4> counter = {static_cast<u32>(index), static_cast<u32>(index >> 32),
+                                static_cast<u32>(stream), static_cast<u32>(stream >> 32)};
   u32 key0 = static_cast<u32>(seed);
   u32 key1 = static_cast<u32>(seed >> 32);
   for (int round = 0; round < 10; ++round) {
@@ -42,7 +42,8 @@ float uniform(u64 seed, u64 stream, u64 index) {
 
 namespace {
 
-// two independent normals from 128 random bits; 53-bit uniforms, the first in (0, 1] so that its logarithm is finite
+// two independent normals from 128 random bits; 53-bit uniforms, the first in (0, 1] so that its
+// logarithm is finite
 std::array<float, 2> normal_pair(u64 seed, u64 stream, u64 pair) {
   const auto bits = philox(seed, stream, pair);
   const u64 a = ((u64{bits[0]} << 32) | bits[1]) >> 11;
@@ -50,12 +51,15 @@ std::array<float, 2> normal_pair(u64 seed, u64 stream, u64 pair) {
   const double u = static_cast<double>(a + 1) * 0x1p-53;
   const double angle = 2.0 * std::numbers::pi * (static_cast<double>(b) * 0x1p-53);
   const double radius = std::sqrt(-2.0 * std::log(u));
-  return {static_cast<float>(radius * std::cos(angle)), static_cast<float>(radius * std::sin(angle))};
+  return {static_cast<float>(radius * std::cos(angle)),
+          static_cast<float>(radius * std::sin(angle))};
 }
 
 }  // namespace
 
-float normal(u64 seed, u64 stream, u64 index) { return normal_pair(seed, stream, index / 2)[index % 2]; }
+float normal(u64 seed, u64 stream, u64 index) {
+  return normal_pair(seed, stream, index / 2)[index % 2];
+}
 
 void fill_normal(u64 seed, u64 stream, u64 first_index, i64 count, float* out) {
   i64 done = 0;
@@ -88,7 +92,8 @@ u64 permuted_index(u64 key, u64 count, u64 index) {
   int half = 1;
   while ((u64{1} << (2 * half)) < count) ++half;
   const u64 mask = (u64{1} << half) - 1;
-  // values that fall outside are sent through again: the network is a bijection, so this ends inside
+  // values that fall outside are sent through again: the network is a bijection, so this ends
+  // inside
   u64 value = index;
   do {
     u64 left = value >> half;

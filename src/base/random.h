@@ -6,11 +6,11 @@
 
 namespace orrery {
 
-// Counter-based random numbers: a value is a pure function of (seed, stream, index), so any backend and any number of
-// threads draws the same ones and nothing needs saving but the seed.
+// Counter-based random numbers: a value is a pure function of (seed, stream, index), so any backend
+// and any number of threads draws the same ones and nothing needs saving but the seed.
 //
-// Philox 4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
-// exact
+// Philox 4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC
+// 2011. exact
 std::array<u32, 4> philox(u64 seed, u64 stream, u64 index);
 
 // Named streams keep uses of one seed apart.
@@ -31,8 +31,9 @@ u64 mix(u64 a, u64 b);
 // u in [0, 1) with 24 bits. exact
 float uniform_from_bits(u32 bits);
 
-// Draw number `index` of the stream: uniform in [0, 1), and standard normal by Box-Muller computed in double and rounded
-// once (steady: the C library's log, sqrt, sin, cos). Two normals share one Philox call.
+// Draw number `index` of the stream: uniform in [0, 1), and standard normal by Box-Muller computed
+// in double and rounded once (steady: the C library's log, sqrt, sin, cos). Two normals share one
+// Philox call.
 float uniform(u64 seed, u64 stream, u64 index);
 float normal(u64 seed, u64 stream, u64 index);
 void fill_normal(u64 seed, u64 stream, u64 first_index, i64 count, float* out);
@@ -57,8 +58,8 @@ class Random {
   u64 next_ = 0;
 };
 
-// A bijection of [0, count) drawn by `key`, computed on the fly (Feistel network with cycle walking): a shuffle of
-// millions of windows without an index array. exact
+// A bijection of [0, count) drawn by `key`, computed on the fly (Feistel network with cycle
+// walking): a shuffle of millions of windows without an index array. exact
 u64 permuted_index(u64 key, u64 count, u64 index);
 
 }  // namespace orrery

@@ -11,7 +11,8 @@ namespace {
 
 // known answers published with the Random123 library (philox4x32 10 rounds)
 TEST(Philox, EqualsPublishedVectors) {
-  EXPECT_EQ(philox(0, 0, 0), (std::array<u32, 4>{0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u}));
+  EXPECT_EQ(philox(0, 0, 0),
+            (std::array<u32, 4>{0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u}));
   EXPECT_EQ(philox(~u64{0}, ~u64{0}, ~u64{0}),
             (std::array<u32, 4>{0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu}));
 }
@@ -26,9 +27,9 @@ TEST(Normal, HasUnitMoments) {
     fourth += v * v * v * v;
   }
   const double n = static_cast<double>(x.size());
-  EXPECT_NEAR(sum / n, 0, 4 / std::sqrt(n));             // four standard errors
-  EXPECT_NEAR(squares / n, 1, 4 * std::sqrt(2 / n));     // var of x^2 is 2
-  EXPECT_NEAR(fourth / n, 3, 4 * std::sqrt(96 / n));     // var of x^4 is 96
+  EXPECT_NEAR(sum / n, 0, 4 / std::sqrt(n));          // four standard errors
+  EXPECT_NEAR(squares / n, 1, 4 * std::sqrt(2 / n));  // var of x^2 is 2
+  EXPECT_NEAR(fourth / n, 3, 4 * std::sqrt(96 / n));  // var of x^4 is 96
 }
 
 TEST(Normal, FillEqualsSingleDraws) {

@@ -29,7 +29,8 @@ int threads_from(int asked) {
   if (asked > 0) return asked;
   if (const char* given = std::getenv("ORRERY_THREADS")) {
     const int threads = std::atoi(given);
-    check(threads >= 1 && threads <= 1024, "ORRERY_THREADS is \"", given, "\", a number from 1 to 1024 was needed");
+    check(threads >= 1 && threads <= 1024, "ORRERY_THREADS is \"", given,
+          "\", a number from 1 to 1024 was needed");
     return threads;
   }
   return usable_cores();
@@ -41,7 +42,8 @@ void pause_briefly() {
 #endif
 }
 
-// about 20 microseconds of waiting awake: operations of one forward pass follow each other faster than a thread wakes up
+// about 20 microseconds of waiting awake: operations of one forward pass follow each other faster
+// than a thread wakes up
 constexpr int kSpins = 2000;
 
 // true while this thread runs a body: nested work then stays on it
@@ -49,7 +51,8 @@ thread_local bool inside_team = false;
 
 }  // namespace
 
-// Workers sleep on `round_`; the caller posts a job, bumps the round, takes part, and waits until all have left it.
+// Workers sleep on `round_`; the caller posts a job, bumps the round, takes part, and waits until
+// all have left it.
 class Context::Team {
  public:
   explicit Team(int threads) {
@@ -141,13 +144,14 @@ class Context::Team {
 
 struct Context::Scratch {
   std::vector<Block> workers;
-  Block shared;
+  Block shared[2];  // by slot
 };
 
 Context::Context() : Context(Options{}) {}
 
 Context::Context(Options options)
-    : scratch_(std::make_unique<Scratch>()), team_(std::make_unique<Team>(threads_from(options.threads))) {
+    : scratch_(std::make_unique<Scratch>()),
+      team_(std::make_unique<Team>(threads_from(options.threads))) {
   scratch_->workers.resize(static_cast<std::size_t>(threads()));
 }
 
@@ -171,14 +175,17 @@ std::byte* Context::worker_scratch(int worker, std::size_t bytes) {
   return block.data();
 }
 
-std::byte* Context::shared_scratch(std::size_t bytes) {
-  if (scratch_->shared.bytes() < bytes) scratch_->shared = Block(bytes);
-  return scratch_->shared.data();
+std::byte* Context::shared_scratch(std::size_t bytes, Slot slot) {
+  Block& block = scratch_->shared[slot == Slot::matrix ? 1 : 0];
+  if (block.bytes() < bytes) block = Block(bytes);
+  return block.data();
 }
 
-void Context::reserve_scratch(std::size_t worker_bytes, std::size_t shared_bytes) {
+void Context::reserve_scratch(std::size_t worker_bytes, std::size_t shared_bytes,
+                              std::size_t matrix_bytes) {
   for (int worker = 0; worker < threads(); ++worker) worker_scratch(worker, worker_bytes);
   shared_scratch(shared_bytes);
+  shared_scratch(matrix_bytes, Slot::matrix);
 }
 
 CpuFacts cpu_facts() {
@@ -189,7 +196,8 @@ CpuFacts cpu_facts() {
   for (std::string line; std::getline(info, line);) {
     if (line.rfind("model name", 0) == 0) {
       const auto colon = line.find(':');
-      if (colon != std::string::npos && colon + 2 <= line.size()) facts.name = line.substr(colon + 2);
+      if (colon != std::string::npos && colon + 2 <= line.size())
+        facts.name = line.substr(colon + 2);
       break;
     }
   }

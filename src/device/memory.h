@@ -10,8 +10,8 @@ namespace orrery {
 // 64 bytes: one cache line, one AVX-512 register
 inline constexpr std::size_t kAlignment = 64;
 
-// One owned, aligned, zeroed block of memory. Movable; copies are explicit. On a CUDA device the block will carry its
-// deleter, which is why owners keep a Block and never a bare pointer.
+// One owned, aligned, zeroed block of memory. Movable; copies are explicit. On a CUDA device the
+// block will carry its deleter, which is why owners keep a Block and never a bare pointer.
 class Block {
  public:
   Block() = default;

@@ -13,10 +13,14 @@
 #define ORRERY_OPS_MATH_INL_H_
 #endif
 
-#include "hwy/highway.h"
+#include <cstring>
+
+#include <hwy/highway.h>
+
+#include "base/types.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace orrery {
+namespace orrery::cpu {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -168,8 +172,57 @@ HWY_INLINE void SinCos(D d, V x, V& sine, V& cosine) {
   cosine = hn::Xor(hn::IfThenElse(odd, p, q), cosine_sign);
 }
 
+// Reads and writes whole vectors, or the first `count` lanes of one without touching memory beyond them.
+struct Whole {
+  template <class D, class T = hn::TFromD<D>>
+  HWY_INLINE hn::Vec<D> load(D d, const T* from) const {
+    return hn::LoadU(d, from);
+  }
+  template <class D, class T = hn::TFromD<D>>
+  HWY_INLINE void store(hn::Vec<D> value, D d, T* to) const {
+    hn::StoreU(value, d, to);
+  }
+};
+struct Part {
+  std::size_t count;
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+  template <class D, class T = hn::TFromD<D>>
+  HWY_INLINE hn::Vec<D> load(D d, const T* from) const {
+    return hn::MaskedLoad(hn::FirstN(d, count), d, from);
+  }
+  template <class D, class T = hn::TFromD<D>>
+  HWY_INLINE void store(hn::Vec<D> value, D d, T* to) const {
+    hn::BlendedStore(value, hn::FirstN(d, count), d, to);
+  }
+#else
+  // masked access may touch the whole vector here: go through a copy
+  template <class D, class T = hn::TFromD<D>>
+  HWY_INLINE hn::Vec<D> load(D d, const T* from) const {
+    HWY_ALIGN T copy[hn::MaxLanes(D())] = {};
+    std::memcpy(copy, from, count * sizeof(T));
+    return hn::Load(d, copy);
+  }
+  template <class D, class T = hn::TFromD<D>>
+  HWY_INLINE void store(hn::Vec<D> value, D d, T* to) const {
+    HWY_ALIGN T copy[hn::MaxLanes(D())];
+    hn::Store(value, d, copy);
+    std::memcpy(to, copy, count * sizeof(T));
+  }
+#endif
+};
+
+// body(i, Whole) for every whole vector of [0, count), then body(i, Part) for what is left. Lanes beyond a Part load as
+// zero. The body is a lambda marked HWY_ATTR.
+template <class D, class Body>
+HWY_INLINE void ForVectors(D d, i64 count, const Body& body) {
+  const i64 lanes = static_cast<i64>(hn::Lanes(d));
+  i64 i = 0;
+  for (; i + lanes <= count; i += lanes) body(i, Whole{});
+  if (i < count) body(i, Part{static_cast<std::size_t>(count - i)});
+}
+
 }  // namespace HWY_NAMESPACE
-}  // namespace orrery
+}  // namespace orrery::cpu
 HWY_AFTER_NAMESPACE();
 
 #endif  // a guard per instruction set

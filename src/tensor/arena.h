@@ -8,8 +8,9 @@
 
 namespace orrery {
 
-// Hands out views of one block, one after the other. A state describes its layout once, as a function of an Arena; run
-// on a measuring arena it tells the bytes needed, run on a real one it fills the state:
+// Hands out views of one block, one after the other. A state describes its layout once, as a
+// function of an Arena; run on a measuring arena it tells the bytes needed, run on a real one it
+// fills the state:
 //
 //   Arena measure;
 //   lay_out(measure, state);
@@ -25,12 +26,15 @@ class Arena {
   View<T, Rank> take(typename View<T, Rank>::Sizes sizes) {
     i64 count = 1;
     for (const i64 size : sizes) {
-      check(size >= 0 && !__builtin_mul_overflow(count, size, &count), "arena: a size is negative or too large");
+      check(size >= 0 && !__builtin_mul_overflow(count, size, &count),
+            "arena: a size is negative or too large");
     }
-    const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+    const std::size_t bytes =
+        (static_cast<std::size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
     T* data = nullptr;
     if (base_ != nullptr) {
-      check(used_ + bytes <= capacity_, "arena: ", used_ + bytes, " bytes asked for, ", capacity_, " there");
+      check(used_ + bytes <= capacity_, "arena: ", used_ + bytes, " bytes asked for, ", capacity_,
+            " there");
       data = reinterpret_cast<T*>(base_ + used_);
     }
     used_ += bytes;

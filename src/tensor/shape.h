@@ -16,10 +16,13 @@ class Shape {
   static constexpr int kMaxRank = 8;
 
   Shape() = default;
-  Shape(std::initializer_list<i64> sizes) : Shape(std::span<const i64>(sizes.begin(), sizes.size())) {}
+  Shape(std::initializer_list<i64> sizes)
+      : Shape(std::span<const i64>(sizes.begin(), sizes.size())) {}
   explicit Shape(std::span<const i64> sizes) : rank_(static_cast<int>(sizes.size())) {
-    check(sizes.size() <= kMaxRank, "shape has ", sizes.size(), " dimensions, at most ", kMaxRank, " are supported");
-    for (int d = 0; d < rank_; ++d) sizes_[static_cast<std::size_t>(d)] = sizes[static_cast<std::size_t>(d)];
+    check(sizes.size() <= kMaxRank, "shape has ", sizes.size(), " dimensions, at most ", kMaxRank,
+          " are supported");
+    for (int d = 0; d < rank_; ++d)
+      sizes_[static_cast<std::size_t>(d)] = sizes[static_cast<std::size_t>(d)];
   }
 
   int rank() const { return rank_; }

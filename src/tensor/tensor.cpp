@@ -7,29 +7,55 @@ namespace orrery {
 
 i64 element_bytes(DType dtype) {
   switch (dtype) {
-    case DType::f64: case DType::int64: case DType::uint64: return 8;
-    case DType::f32: case DType::int32: case DType::uint32: return 4;
-    case DType::f16: case DType::bf16: case DType::int16: case DType::uint16: return 2;
-    case DType::int8: case DType::uint8: case DType::boolean: return 1;
+    case DType::f64:
+    case DType::int64:
+    case DType::uint64:
+      return 8;
+    case DType::f32:
+    case DType::int32:
+    case DType::uint32:
+      return 4;
+    case DType::f16:
+    case DType::bf16:
+    case DType::int16:
+    case DType::uint16:
+      return 2;
+    case DType::int8:
+    case DType::uint8:
+    case DType::boolean:
+      return 1;
   }
   fail("unknown element type");
 }
 
 const char* name_of(DType dtype) {
   switch (dtype) {
-    case DType::f32: return "f32";
-    case DType::f64: return "f64";
-    case DType::f16: return "f16";
-    case DType::bf16: return "bf16";
-    case DType::int8: return "int8";
-    case DType::int16: return "int16";
-    case DType::int32: return "int32";
-    case DType::int64: return "int64";
-    case DType::uint8: return "uint8";
-    case DType::uint16: return "uint16";
-    case DType::uint32: return "uint32";
-    case DType::uint64: return "uint64";
-    case DType::boolean: return "bool";
+    case DType::f32:
+      return "f32";
+    case DType::f64:
+      return "f64";
+    case DType::f16:
+      return "f16";
+    case DType::bf16:
+      return "bf16";
+    case DType::int8:
+      return "int8";
+    case DType::int16:
+      return "int16";
+    case DType::int32:
+      return "int32";
+    case DType::int64:
+      return "int64";
+    case DType::uint8:
+      return "uint8";
+    case DType::uint16:
+      return "uint16";
+    case DType::uint32:
+      return "uint32";
+    case DType::uint64:
+      return "uint64";
+    case DType::boolean:
+      return "bool";
   }
   return "unknown";
 }
@@ -40,7 +66,8 @@ std::size_t checked_bytes(DType dtype, const Shape& shape) {
   // sizes come from files: refuse what cannot be counted
   i64 total = element_bytes(dtype);
   for (const i64 size : shape.sizes()) {
-    check(size >= 0 && !__builtin_mul_overflow(total, size, &total), "shape ", shape, " is not a size of a tensor");
+    check(size >= 0 && !__builtin_mul_overflow(total, size, &total), "shape ", shape,
+          " is not a size of a tensor");
   }
   return static_cast<std::size_t>(total);
 }
@@ -65,17 +92,28 @@ void visit_values(const Tensor& tensor, Visit visit) {
   };
   const auto* raw = reinterpret_cast<const u16*>(tensor.bytes());
   switch (tensor.dtype()) {
-    case DType::f32: return each(tensor.data<float>());
-    case DType::f64: return each(tensor.data<double>());
-    case DType::int8: return each(tensor.data<i8>());
-    case DType::int16: return each(tensor.data<i16>());
-    case DType::int32: return each(tensor.data<i32>());
-    case DType::int64: return each(tensor.data<i64>());
-    case DType::uint8: return each(tensor.data<u8>());
-    case DType::uint16: return each(tensor.data<u16>());
-    case DType::uint32: return each(tensor.data<u32>());
-    case DType::uint64: return each(tensor.data<u64>());
-    case DType::boolean: return each(reinterpret_cast<const u8*>(tensor.bytes()));
+    case DType::f32:
+      return each(tensor.data<float>());
+    case DType::f64:
+      return each(tensor.data<double>());
+    case DType::int8:
+      return each(tensor.data<i8>());
+    case DType::int16:
+      return each(tensor.data<i16>());
+    case DType::int32:
+      return each(tensor.data<i32>());
+    case DType::int64:
+      return each(tensor.data<i64>());
+    case DType::uint8:
+      return each(tensor.data<u8>());
+    case DType::uint16:
+      return each(tensor.data<u16>());
+    case DType::uint32:
+      return each(tensor.data<u32>());
+    case DType::uint64:
+      return each(tensor.data<u64>());
+    case DType::boolean:
+      return each(reinterpret_cast<const u8*>(tensor.bytes()));
     case DType::f16:
       for (i64 i = 0; i < count; ++i) visit(i, float_from_half(raw[i]));
       return;
@@ -87,7 +125,8 @@ void visit_values(const Tensor& tensor, Visit visit) {
 
 }  // namespace
 
-Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(shape), block_(checked_bytes(dtype, shape)) {}
+Tensor::Tensor(DType dtype, Shape shape)
+    : dtype_(dtype), shape_(shape), block_(checked_bytes(dtype, shape)) {}
 
 Tensor Tensor::clone() const {
   Tensor copy(dtype_, shape_);
@@ -109,12 +148,23 @@ Tensor Tensor::converted(DType dtype) const {
     visit_values(*this, [&](i64 i, auto value) { out[i] = static_cast<Out>(value); });
   };
   switch (dtype) {
-    case DType::f32: into(result.data<float>()); break;
-    case DType::f64: into(result.data<double>()); break;
-    case DType::int32: into(result.data<i32>()); break;
-    case DType::int64: into(result.data<i64>()); break;
-    case DType::uint8: into(result.data<u8>()); break;
-    default: fail("conversion from ", dtype_, " to ", dtype, " is not supported");
+    case DType::f32:
+      into(result.data<float>());
+      break;
+    case DType::f64:
+      into(result.data<double>());
+      break;
+    case DType::int32:
+      into(result.data<i32>());
+      break;
+    case DType::int64:
+      into(result.data<i64>());
+      break;
+    case DType::uint8:
+      into(result.data<u8>());
+      break;
+    default:
+      fail("conversion from ", dtype_, " to ", dtype, " is not supported");
   }
   return result;
 }

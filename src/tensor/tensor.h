@@ -24,8 +24,8 @@ class Tensor {
   template <typename T>
   static Tensor of(Shape shape, std::span<const T> values) {
     Tensor tensor(dtype_of<T>, shape);
-    check(static_cast<i64>(values.size()) == shape.numel(), "tensor of shape ", shape, " was given ", values.size(),
-          " values");
+    check(static_cast<i64>(values.size()) == shape.numel(), "tensor of shape ", shape,
+          " was given ", values.size(), " values");
     if (!values.empty()) std::memcpy(tensor.bytes(), values.data(), values.size_bytes());
     return tensor;
   }
@@ -74,7 +74,8 @@ class Tensor {
   }
   template <typename T, int Rank>
   typename View<T, Rank>::Sizes sizes() const {
-    check(shape_.rank() == Rank, "tensor has shape ", shape_, ", ", Rank, " dimensions were asked for");
+    check(shape_.rank() == Rank, "tensor has shape ", shape_, ", ", Rank,
+          " dimensions were asked for");
     typename View<T, Rank>::Sizes result;
     for (int d = 0; d < Rank; ++d) result[static_cast<std::size_t>(d)] = shape_[d];
     return result;

@@ -8,8 +8,8 @@
 
 namespace orrery {
 
-// A typed window on memory that somebody else owns: pointer, sizes, strides (in elements), outermost first. Cheap to
-// copy. An empty view (data() == nullptr) stands for "not given".
+// A typed window on memory that somebody else owns: pointer, sizes, strides (in elements),
+// outermost first. Cheap to copy. An empty view (data() == nullptr) stands for "not given".
 template <typename T, int Rank>
 class View {
   static_assert(Rank >= 1 && Rank <= Shape::kMaxRank);
@@ -31,8 +31,8 @@ class View {
 
   // a view of T is a view of const T
   template <typename U>
-    requires(std::is_same_v<const U, T> && !std::is_const_v<U>)
-  View(const View<U, Rank>& other)  // NOLINT: implicit on purpose
+  requires(std::is_same_v<const U, T> && !std::is_const_v<U>)
+      View(const View<U, Rank>& other)  // NOLINT: implicit on purpose
       : data_(other.data()), sizes_(other.sizes()), strides_(other.strides()) {}
 
   T* data() const { return data_; }
@@ -57,8 +57,7 @@ class View {
   }
 
   template <typename... Index>
-    requires(sizeof...(Index) == Rank)
-  T& operator()(Index... index) const {
+  requires(sizeof...(Index) == Rank) T& operator()(Index... index) const {
     const Sizes position = {static_cast<i64>(index)...};
     i64 offset = 0;
     for (std::size_t d = 0; d < position.size(); ++d) {

@@ -1,0 +1,279 @@
+#include "models/lewm/config.h"
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "io/json.h"
+
+namespace orrery::lewm {
+
+namespace {
+
+using nlohmann::json;
+
+// larger than any model of the family, small enough that products of two cannot overflow
+constexpr i64 kLargestSize = 1 << 20;
+
+// One node of the tree with its dotted name, for messages.
+class Node {
+ public:
+  Node(const json& value, std::string name) : value_(&value), name_(std::move(name)) {
+    check(value.is_object(), name_, " is ", value.type_name(), ", an object was needed");
+  }
+
+  bool has(const char* key) const { return value_->contains(key); }
+  bool is_null(const char* key) const { return has(key) && value_->at(key).is_null(); }
+  Node child(const char* key) const { return Node(value_->at(key), name_ + "." + key); }
+
+  i64 size(const char* key, std::optional<i64> otherwise = std::nullopt) const {
+    if (!has(key) || value_->at(key).is_null()) {
+      check(otherwise.has_value(), name_, ".", key, " is missing");
+      return *otherwise;
+    }
+    const json& found = value_->at(key);
+    check(found.is_number_integer() && found >= 1 && found <= kLargestSize, name_, ".", key, " is ",
+          found.dump().substr(0, 40), ", an integer from 1 to ", kLargestSize, " was needed");
+    return found.get<i64>();
+  }
+
+  float number(const char* key, float otherwise, float low, float high) const {
+    if (!has(key) || value_->at(key).is_null()) return otherwise;
+    const json& found = value_->at(key);
+    check(found.is_number() && found.get<double>() >= low && found.get<double>() <= high, name_,
+          ".", key, " is ", found.dump().substr(0, 40), ", a number from ", low, " to ", high,
+          " was needed");
+    return found.get<float>();
+  }
+
+  std::string string(const char* key, const std::string& otherwise) const {
+    if (!has(key) || value_->at(key).is_null()) return otherwise;
+    const json& found = value_->at(key);
+    check(found.is_string(), name_, ".", key, " is ", found.type_name(), ", a string was needed");
+    return found.get<std::string>();
+  }
+
+  // the class a `_target_` names, without its module; a bare string is a class too
+  std::string target_class(const char* key) const {
+    const json& found = value_->at(key);
+    std::string target;
+    if (found.is_string()) target = found.get<std::string>();
+    if (found.is_object() && found.contains("_target_") && found.at("_target_").is_string()) {
+      target = found.at("_target_").get<std::string>();
+    }
+    check(!target.empty(), name_, ".", key, " names no class");
+    return target.substr(target.rfind('.') + 1);
+  }
+
+  // keys whose other values would change the arithmetic
+  void must_be(const char* key, const json& needed) const {
+    check(!has(key) || value_->at(key) == needed, name_, ".", key, " is ",
+          has(key) ? value_->at(key).dump().substr(0, 40) : "", ", only ", needed.dump(),
+          " is supported");
+  }
+
+  const std::string& name() const { return name_; }
+
+ private:
+  const json* value_;
+  std::string name_;
+};
+
+struct Preset {
+  i64 hidden, layers, heads;
+};
+
+EncoderConfig encoder_from(const Node& node) {
+  // the builder's presets; overriding hidden_size does not change the preset's MLP width
+  static const std::map<std::string, Preset> presets = {{"tiny", {192, 12, 3}},
+                                                        {"small", {384, 12, 6}},
+                                                        {"base", {768, 12, 12}},
+                                                        {"large", {1024, 24, 16}},
+                                                        {"huge", {1280, 32, 16}}};
+  const std::string size = node.string("size", "tiny");
+  const auto preset = presets.find(size);
+  check(preset != presets.end(), node.name(), ".size is \"", size,
+        "\", tiny, small, base, large or huge was needed");
+  node.must_be("hidden_act", "gelu");
+  node.must_be("qkv_bias", true);
+  node.must_be("num_channels", 3);
+  node.must_be("use_mask_token", false);
+
+  EncoderConfig encoder;
+  encoder.image_size = node.size("image_size", 224);
+  encoder.patch = node.size("patch_size", 16);
+  encoder.hidden = node.size("hidden_size", preset->second.hidden);
+  encoder.layers = node.size("num_hidden_layers", preset->second.layers);
+  encoder.heads = node.size("num_attention_heads", preset->second.heads);
+  encoder.mlp = node.size("intermediate_size", 4 * preset->second.hidden);
+  encoder.norm_eps = node.number("layer_norm_eps", 1e-12f, 0.0f, 1.0f);
+  check(encoder.hidden % encoder.heads == 0, node.name(), ": width ", encoder.hidden,
+        " does not divide into ", encoder.heads, " heads");
+  check(encoder.patch <= encoder.image_size, node.name(), ": patch ", encoder.patch,
+        " is larger than the image, ", encoder.image_size);
+  return encoder;
+}
+
+PredictorConfig predictor_from(const Node& node) {
+  PredictorConfig predictor;
+  predictor.window = node.size("num_frames");
+  predictor.input = node.size("input_dim");
+  predictor.hidden = node.size("hidden_dim");
+  predictor.output = node.size("output_dim", predictor.input);
+  predictor.depth = node.size("depth");
+  predictor.heads = node.size("heads");
+  predictor.head_dim = node.size("dim_head", 64);
+  predictor.mlp = node.size("mlp_dim");
+  predictor.dropout = node.number("dropout", 0.0f, 0.0f, 0.99f);
+  predictor.embedding_dropout = node.number("emb_dropout", 0.0f, 0.0f, 0.99f);
+  return predictor;
+}
+
+ActionEncoderConfig action_from(const Node& node) {
+  ActionEncoderConfig action;
+  action.input = node.size("input_dim");
+  action.smoothed = node.size("smoothed_dim", 10);
+  action.output = node.size("emb_dim");
+  action.mlp_scale = node.size("mlp_scale", 4);
+  return action;
+}
+
+// a head that is absent is the identity
+HeadConfig head_from(const Node& root, const char* key, bool flat_form, i64 width) {
+  HeadConfig head;
+  if (!root.has(key) || root.is_null(key)) {
+    head.present = false;
+    head.input = head.hidden = head.output = width;
+    head.norm = HeadConfig::Norm::none;
+    return head;
+  }
+  const Node node = root.child(key);
+  head.input = node.size("input_dim");
+  head.hidden = node.size("hidden_dim");
+  head.output = node.size("output_dim", head.input);
+  if (!node.has("norm_fn")) {
+    head.norm = flat_form ? HeadConfig::Norm::batch : HeadConfig::Norm::layer;
+  } else if (node.is_null("norm_fn")) {
+    head.norm = HeadConfig::Norm::none;
+  } else {
+    const std::string norm = node.target_class("norm_fn");
+    check(norm == "BatchNorm1d" || norm == "LayerNorm" || norm == "Identity", node.name(),
+          ".norm_fn is \"", norm, "\", BatchNorm1d, LayerNorm or Identity was needed");
+    head.norm = norm == "BatchNorm1d" ? HeadConfig::Norm::batch
+                : norm == "LayerNorm" ? HeadConfig::Norm::layer
+                                      : HeadConfig::Norm::none;
+  }
+  if (node.has("act_fn") && !node.is_null("act_fn")) {
+    const std::string activation = node.target_class("act_fn");
+    check(activation == "GELU" || activation == "SiLU", node.name(), ".act_fn is \"", activation,
+          "\", GELU or SiLU was needed");
+    head.activation = activation == "GELU" ? Activation::gelu : Activation::silu;
+  }
+  return head;
+}
+
+void check_fit(const Config& config, const std::string& where) {
+  const auto fit = [&](i64 a, const char* name_a, i64 b, const char* name_b) {
+    check(a == b, where, ": ", name_a, " is ", a, " but ", name_b, " is ", b, "; they must agree");
+  };
+  if (config.projector.present) {
+    fit(config.projector.input, "projector.input_dim", config.encoder.hidden,
+        "the encoder's width");
+  }
+  fit(config.predictor.input, "predictor.input_dim", config.latent(), "the latent width");
+  fit(config.action.output, "action_encoder.emb_dim", config.predictor.input,
+      "predictor.input_dim");
+  if (config.pred_proj.present) {
+    fit(config.pred_proj.input, "pred_proj.input_dim", config.predictor.output,
+        "predictor.output_dim");
+  }
+  fit(config.pred_proj.present ? config.pred_proj.output : config.predictor.output,
+      "the predictor's result", config.latent(), "the latent width");
+}
+
+}  // namespace
+
+Config config_from_json(const json& root_value, const std::string& where) {
+  const Node root(root_value, where);
+  for (const char* key : {"encoder", "predictor", "action_encoder"}) {
+    check(root.has(key), where, ": ", key, " is missing");
+  }
+  const bool flat_form = !root.has("_target_") && !root.child("predictor").has("_target_");
+
+  Config config;
+  config.encoder = encoder_from(root.child("encoder"));
+  config.predictor = predictor_from(root.child("predictor"));
+  config.action = action_from(root.child("action_encoder"));
+  config.projector = head_from(root, "projector", flat_form, config.encoder.hidden);
+  config.pred_proj = head_from(root, "pred_proj", flat_form, config.predictor.output);
+  check_fit(config, where);
+  return config;
+}
+
+Config read_config(const std::filesystem::path& path) {
+  return config_from_json(read_json(path), path.string());
+}
+
+json json_from_config(const Config& config) {
+  const EncoderConfig& e = config.encoder;
+  const PredictorConfig& p = config.predictor;
+  const std::string module = "stable_worldmodel.wm.lewm.module.";
+  json root = {
+      {"_target_", "stable_worldmodel.wm.lewm.LeWM"},
+      {"encoder",
+       {{"_target_", "stable_pretraining.backbone.utils.vit_hf"},
+        {"size", "tiny"},
+        {"patch_size", e.patch},
+        {"image_size", e.image_size},
+        {"pretrained", false},
+        {"use_mask_token", false},
+        {"hidden_size", e.hidden},
+        {"num_hidden_layers", e.layers},
+        {"num_attention_heads", e.heads},
+        {"intermediate_size", e.mlp}}},
+      {"predictor",
+       {{"_target_", module + "Predictor"},
+        {"num_frames", p.window},
+        {"input_dim", p.input},
+        {"hidden_dim", p.hidden},
+        {"output_dim", p.output},
+        {"depth", p.depth},
+        {"heads", p.heads},
+        {"mlp_dim", p.mlp},
+        {"dim_head", p.head_dim},
+        // printed as written in a config by hand: 0.1, not the nearest float
+        {"dropout", std::stod(text(p.dropout))},
+        {"emb_dropout", std::stod(text(p.embedding_dropout))}}},
+      {"action_encoder",
+       {{"_target_", module + "Embedder"},
+        {"input_dim", config.action.input},
+        {"emb_dim", config.action.output},
+        {"smoothed_dim", config.action.smoothed},
+        {"mlp_scale", config.action.mlp_scale}}},
+  };
+  if (e.norm_eps != 1e-12f) root["encoder"]["layer_norm_eps"] = std::stod(text(e.norm_eps));
+  const auto put_head = [&](const char* key, const HeadConfig& head) {
+    if (!head.present) return;
+    json node = {{"_target_", module + "MLP"},
+                 {"input_dim", head.input},
+                 {"output_dim", head.output},
+                 {"hidden_dim", head.hidden}};
+    if (head.norm == HeadConfig::Norm::batch) {
+      node["norm_fn"] = {{"_target_", "torch.nn.BatchNorm1d"}, {"_partial_", true}};
+    } else if (head.norm == HeadConfig::Norm::layer) {
+      node["norm_fn"] = {{"_target_", "torch.nn.LayerNorm"}, {"_partial_", true}};
+    } else {
+      node["norm_fn"] = nullptr;
+    }
+    if (head.activation == Activation::silu)
+      node["act_fn"] = {{"_target_", "torch.nn.SiLU"}, {"_partial_", true}};
+    root[key] = node;
+  };
+  put_head("projector", config.projector);
+  put_head("pred_proj", config.pred_proj);
+  return root;
+}
+
+}  // namespace orrery::lewm

@@ -1,0 +1,133 @@
+#include "ops/gemm.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "base/random.h"
+#include "ops/gemm_ref.h"
+#include "tensor/tensor.h"
+
+namespace orrery {
+namespace {
+
+Tensor random_matrix(i64 rows, i64 cols, u64 seed) {
+  Tensor tensor = Tensor::zeros<float>({rows, cols});
+  fill_normal(seed, 0, 0, rows * cols, tensor.data<float>());
+  return tensor;
+}
+
+// the bound of the contract: 2 sqrt(k) 2^-24 * sum |a b|, the sum being about k * E|a b| = 0.64 k;
+// the reference's own rounding and the epilogue add a few units in the last place of values that
+// are of size sqrt(k)
+double bound(i64 k) {
+  const double n = static_cast<double>(k + 1);
+  return 2 * std::sqrt(n) * 0x1p-24 * 0.64 * n + 8 * 0x1p-24 * std::sqrt(n) + 1e-6;
+}
+
+double max_difference(View<const float, 2> a, View<const float, 2> b) {
+  double worst = 0;
+  for (i64 i = 0; i < a.size(0); ++i) {
+    for (i64 j = 0; j < a.size(1); ++j) {
+      const double difference =
+          std::abs(static_cast<double>(a(i, j)) - static_cast<double>(b(i, j)));
+      if (!(difference <= worst)) worst = difference;  // NaN counts as worst
+    }
+  }
+  return worst;
+}
+
+struct Size {
+  i64 m, n, k;
+};
+// around tile edges (6, 14 rows; 8, 16, 32 columns), block edges (512 inputs, 56 rows), and the
+// model's own shapes
+const Size kSizes[] = {{1, 1, 1},     {1, 192, 192},   {2, 33, 5},    {3, 31, 16},    {5, 7, 3},
+                       {13, 32, 17},  {14, 32, 32},    {15, 33, 31},  {29, 64, 511},  {57, 48, 513},
+                       {70, 96, 384}, {257, 192, 192}, {6, 16, 1025}, {96, 288, 1537}};
+
+TEST(Gemm, EqualsReferenceForAllLayouts) {
+  for (const int threads : {1, 2}) {
+    Context ctx({.threads = threads});
+    for (const auto [m, n, k] : kSizes) {
+      const Tensor a = random_matrix(m, k, 1), at = random_matrix(k, m, 2);
+      const Tensor b = random_matrix(k, n, 3), bt = random_matrix(n, k, 4);
+      for (const bool a_transposed : {false, true}) {
+        for (const bool b_transposed : {false, true}) {
+          const auto left = a_transposed ? at.view<float, 2>().transposed() : a.view<float, 2>();
+          const auto right = b_transposed ? bt.view<float, 2>().transposed() : b.view<float, 2>();
+          for (const bool accumulate : {false, true}) {
+            Tensor c = random_matrix(m, n, 5), expected = random_matrix(m, n, 5);
+            gemm(ctx, left, right, accumulate, c.view<float, 2>());
+            gemm_ref<float>(left, right, accumulate, expected.view<float, 2>());
+            EXPECT_LT(max_difference(c.view<float, 2>(), expected.view<float, 2>()), bound(k))
+                << m << "x" << n << "x" << k << " transposed " << a_transposed << b_transposed;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Linear, EqualsReferenceWithEveryEpilogue) {
+  Context ctx({.threads = 2});
+  for (const auto [m, n, k] : kSizes) {
+    const Tensor x = random_matrix(m, k, 1), w = random_matrix(n, k, 2);
+    const Tensor bias = random_matrix(1, n, 3), gate = random_matrix(m, n, 4),
+                 residual = random_matrix(m, n, 5);
+    const PackedMatrix packed(ctx, w.view<float, 2>());
+    for (int options = 0; options < 8; ++options) {
+      for (const auto activation : {Activation::none, Activation::gelu, Activation::silu}) {
+        Epilogue epilogue{.activation = activation};
+        if (options & 1) epilogue.bias = bias.view<float, 2>()[0];
+        if (options & 2) epilogue.gate = gate.view<float, 2>();
+        if (options & 4) epilogue.residual = residual.view<float, 2>();
+        Tensor y = Tensor::zeros<float>({m, n}), expected = Tensor::zeros<float>({m, n});
+        linear(ctx, x.view<float, 2>(), packed, epilogue, y.view<float, 2>());
+        linear_ref(x.view<float, 2>(), w.view<float, 2>(), epilogue, expected.view<float, 2>());
+        // activations have slopes up to 1.13, gates reach about 4
+        EXPECT_LT(max_difference(y.view<float, 2>(), expected.view<float, 2>()), 5 * bound(k))
+            << m << "x" << n << "x" << k << " options " << options;
+      }
+    }
+  }
+}
+
+TEST(Linear, AddsToTheResidualInPlace) {
+  Context ctx({.threads = 2});
+  const Tensor x = random_matrix(31, 700, 1), w = random_matrix(50, 700, 2);
+  const PackedMatrix packed(ctx, w.view<float, 2>());
+  Tensor y = random_matrix(31, 50, 3), expected = random_matrix(31, 50, 3);
+  linear(ctx, x.view<float, 2>(), packed, {.residual = y.view<float, 2>()}, y.view<float, 2>());
+  linear_ref(x.view<float, 2>(), w.view<float, 2>(), {.residual = expected.view<float, 2>()},
+             expected.view<float, 2>());
+  EXPECT_LT(max_difference(y.view<float, 2>(), expected.view<float, 2>()), bound(700));
+}
+
+TEST(Gemm, IsSteadyForAnyNumberOfThreads) {
+  const Tensor a = random_matrix(130, 1100, 1), b = random_matrix(1100, 75, 2);
+  Tensor first = Tensor::zeros<float>({130, 75});
+  for (const int threads : {1, 2, 3, 5}) {
+    Context ctx({.threads = threads});
+    Tensor c = Tensor::zeros<float>({130, 75});
+    gemm(ctx, a.view<float, 2>(), b.view<float, 2>(), false, c.view<float, 2>());
+    if (threads == 1) first = c.clone();
+    EXPECT_EQ(0, std::memcmp(first.bytes(), c.bytes(), static_cast<std::size_t>(c.byte_count())));
+  }
+}
+
+TEST(Gemm, NamesWhatDoesNotFit) {
+  Context ctx({.threads = 1});
+  const Tensor a = random_matrix(2, 3, 1), b = random_matrix(4, 5, 2);
+  Tensor c = random_matrix(2, 5, 3);
+  try {
+    gemm(ctx, a.view<float, 2>(), b.view<float, 2>(), false, c.view<float, 2>());
+    FAIL() << "sizes 3 and 4 were multiplied";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "gemm: a is (2, 3), b is (4, 5); inner sizes must agree");
+  }
+}
+
+}  // namespace
+}  // namespace orrery
