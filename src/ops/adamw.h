@@ -17,9 +17,10 @@ struct AdamW {
   float weight_decay = 1e-3f;
 };
 
-// All views contiguous and of one size; step counts from 1; gradients are multiplied by gradient_factor first (clipping).
-// steady
-void adamw_step(Context& ctx, const AdamW& settings, i64 step, float gradient_factor, View<const float, 1> gradient,
-                View<float, 1> parameter, View<float, 1> m, View<float, 1> v);
+// All views contiguous and of one size; step counts from 1; gradients are multiplied by
+// gradient_factor first (clipping). steady
+void adamw_step(Context& ctx, const AdamW& settings, i64 step, float gradient_factor,
+                View<const float, 1> gradient, View<float, 1> parameter, View<float, 1> m,
+                View<float, 1> v);
 
 }  // namespace orrery

@@ -22,7 +22,9 @@ void add_column_sums(Context& ctx, View<const float, 2> x, View<float, 1> sums);
 // sum_i x[i]^2, in double
 double sum_of_squares(Context& ctx, View<const float, 1> x);
 
-// out[r] = factor * sum_d (a[r, d] - b[r, d])^2; a stride of 0 in b shares one row. a, b [rows, dim]
-void squared_distances(Context& ctx, View<const float, 2> a, View<const float, 2> b, float factor, View<float, 1> out);
+// out[r] = factor * sum_d (a[r, d] - b[r, d])^2; a stride of 0 in b shares one row. a, b [rows,
+// dim]
+void squared_distances(Context& ctx, View<const float, 2> a, View<const float, 2> b, float factor,
+                       View<float, 1> out);
 
 }  // namespace orrery

@@ -172,7 +172,8 @@ HWY_INLINE void SinCos(D d, V x, V& sine, V& cosine) {
   cosine = hn::Xor(hn::IfThenElse(odd, p, q), cosine_sign);
 }
 
-// Reads and writes whole vectors, or the first `count` lanes of one without touching memory beyond them.
+// Reads and writes whole vectors, or the first `count` lanes of one without touching memory beyond
+// them.
 struct Whole {
   template <class D, class T = hn::TFromD<D>>
   HWY_INLINE hn::Vec<D> load(D d, const T* from) const {
@@ -211,8 +212,8 @@ struct Part {
 #endif
 };
 
-// body(i, Whole) for every whole vector of [0, count), then body(i, Part) for what is left. Lanes beyond a Part load as
-// zero. The body is a lambda marked HWY_ATTR.
+// body(i, Whole) for every whole vector of [0, count), then body(i, Part) for what is left. Lanes
+// beyond a Part load as zero. The body is a lambda marked HWY_ATTR.
 template <class D, class Body>
 HWY_INLINE void ForVectors(D d, i64 count, const Body& body) {
   const i64 lanes = static_cast<i64>(hn::Lanes(d));

@@ -14,17 +14,17 @@
 #include "tensor/view.h"
 
 // A test whose body runs once on every instruction set that this machine has.
-#define TEST_ON_EVERY_PATH(suite, name)                         \
-  void suite##_##name##_body();                                 \
-  TEST(suite, name) {                                           \
-    for (const char* path : ::orrery::cpu_paths()) {            \
-      SCOPED_TRACE(path);                                       \
-      ::orrery::use_cpu_path(path);                             \
-      EXPECT_STREQ(::orrery::cpu_path(), path);                 \
-      suite##_##name##_body();                                  \
-    }                                                           \
-    ::orrery::use_cpu_path(nullptr);                            \
-  }                                                             \
+#define TEST_ON_EVERY_PATH(suite, name)              \
+  void suite##_##name##_body();                      \
+  TEST(suite, name) {                                \
+    for (const char* path : ::orrery::cpu_paths()) { \
+      SCOPED_TRACE(path);                            \
+      ::orrery::use_cpu_path(path);                  \
+      EXPECT_STREQ(::orrery::cpu_path(), path);      \
+      suite##_##name##_body();                       \
+    }                                                \
+    ::orrery::use_cpu_path(nullptr);                 \
+  }                                                  \
   void suite##_##name##_body()
 
 namespace orrery::test {
@@ -32,12 +32,14 @@ namespace orrery::test {
 // lengths around every vector width
 inline constexpr i64 kLengths[] = {0, 1, 15, 16, 17, 31, 33, 64, 999};
 
-// Normal draws, the same for the same seed, in the element type asked for (float values also when T is double).
+// Normal draws, the same for the same seed, in the element type asked for (float values also when T
+// is double).
 template <typename T = float>
 std::vector<T> random_values(i64 count, u64 seed, float scale = 1.0f, float shift = 0.0f) {
   std::vector<T> values(static_cast<std::size_t>(count));
   for (i64 i = 0; i < count; ++i) {
-    values[static_cast<std::size_t>(i)] = static_cast<T>(shift + scale * normal(seed, 77, static_cast<u64>(i)));
+    values[static_cast<std::size_t>(i)] =
+        static_cast<T>(shift + scale * normal(seed, 77, static_cast<u64>(i)));
   }
   return values;
 }
@@ -71,10 +73,12 @@ double max_difference(const A& a, const B& b) {
 
 template <typename T>
 bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
-// Runs `compute(ctx)`, which returns a vector of results, with 1, 2 and 3 threads and expects the same bits.
+// Runs `compute(ctx)`, which returns a vector of results, with 1, 2 and 3 threads and expects the
+// same bits.
 template <typename Compute>
 void expect_same_bits_for_any_threads(const Compute& compute) {
   Context one({.threads = 1});
@@ -85,8 +89,9 @@ void expect_same_bits_for_any_threads(const Compute& compute) {
   }
 }
 
-// Central differences of a scalar function of `x`, in double, against an analytic gradient. The step 1e-5 leaves an error
-// of about 1e-10 times third derivatives plus 1e-11 of cancellation for losses of unit size.
+// Central differences of a scalar function of `x`, in double, against an analytic gradient. The
+// step 1e-5 leaves an error of about 1e-10 times third derivatives plus 1e-11 of cancellation for
+// losses of unit size.
 template <typename Loss>
 void expect_gradient(std::vector<double>& x, const std::vector<double>& gradient, const Loss& loss,
                      double tolerance = 1e-7) {

@@ -1,0 +1,98 @@
+#include "ops/activation.h"
+
+#include <limits>
+
+#include "ops/activation_ref.h"
+#include "ops/test_support.h"
+
+namespace orrery {
+namespace {
+
+using namespace test;
+
+constexpr Activation kAll[] = {Activation::none, Activation::gelu, Activation::silu};
+
+// distance in units of the last place of the exact value, as a float has it
+double ulps(float value, double exact) {
+  const float size = std::abs(static_cast<float>(exact));
+  const double ulp =
+      static_cast<double>(std::nextafter(size, std::numeric_limits<float>::infinity())) - size;
+  return std::abs(static_cast<double>(value) - exact) / ulp;
+}
+
+TEST_ON_EVERY_PATH(Activation, IsWithinFiveUlp) {
+  Context ctx({.threads = 2});
+  // a fine grid over everything that matters, and values far out
+  std::vector<float> x;
+  for (int i = -200000; i <= 200000; ++i) x.push_back(static_cast<float>(i) * 1e-4f + 3e-6f);
+  for (const float far : {50.0f, 90.0f, 1e4f, 1e20f}) {
+    x.push_back(far);
+    x.push_back(-far);
+  }
+  x.push_back(0.0f);
+  std::vector<float> y(x.size());
+  for (const Activation activation : kAll) {
+    activate(ctx, activation, view1(x), view1(y));
+    double worst_ulps = 0, worst_small = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double exact = activation_ref(activation, x[i]);
+      if (std::abs(exact) > 1e-6) {
+        worst_ulps = std::max(worst_ulps, ulps(y[i], exact));
+      } else {
+        worst_small = std::max(worst_small, std::abs(static_cast<double>(y[i]) - exact));
+      }
+    }
+    EXPECT_LE(worst_ulps, 5.0) << static_cast<int>(activation);
+    EXPECT_LE(worst_small, 1e-9) << static_cast<int>(activation);
+  }
+}
+
+TEST_ON_EVERY_PATH(Activation, KeepsNaNAndInfinity) {
+  Context ctx({.threads = 1});
+  std::vector<float> x = {std::numeric_limits<float>::quiet_NaN(),
+                          std::numeric_limits<float>::infinity()};
+  for (const Activation activation : kAll) {
+    std::vector<float> y(2);
+    activate(ctx, activation, view1(x), view1(y));
+    EXPECT_TRUE(std::isnan(y[0]));
+    EXPECT_EQ(y[1], x[1]);
+  }
+}
+
+TEST_ON_EVERY_PATH(Activation, BackwardEqualsReference) {
+  Context ctx({.threads = 2});
+  for (const i64 n : kLengths) {
+    const auto x = random_values(n, 1, 2.0f);
+    const auto dy = random_values(n, 2);
+    for (const Activation activation : kAll) {
+      std::vector<double> expected(x.size());
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        expected[i] = static_cast<double>(dy[i]) * activation_slope_ref(activation, x[i]);
+      }
+      std::vector<float> dx = dy;  // in place
+      activate_backward(ctx, activation, view1(x), view1(dx), view1(dx));
+      // slopes are within 1e-6 for |x| <= 40, |dy| stays below 5
+      EXPECT_LE(max_difference(dx, expected), 5e-6) << "n = " << n;
+    }
+  }
+}
+
+TEST(Activation, SlopeIsTheDerivative) {
+  for (const Activation activation : kAll) {
+    for (double v = -6; v <= 6; v += 0.37) {
+      const double h = 1e-5;
+      const double slope =
+          (activation_ref(activation, v + h) - activation_ref(activation, v - h)) / (2 * h);
+      EXPECT_NEAR(slope, activation_slope_ref(activation, v), 1e-9) << v;
+    }
+  }
+}
+
+TEST(Activation, RefusesUnequalSizes) {
+  Context ctx({.threads = 1});
+  std::vector<float> three(3), four(4);
+  EXPECT_THROW(activate(ctx, Activation::gelu, view1(three), view1(four)), Error);
+}
+
+}  // namespace
+}  // namespace orrery

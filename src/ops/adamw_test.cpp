@@ -1,0 +1,56 @@
+#include "ops/adamw.h"
+
+#include "ops/adamw_ref.h"
+#include "ops/test_support.h"
+
+namespace orrery {
+namespace {
+
+using namespace test;
+
+constexpr AdamW kSettings = {.lr = 3e-3f, .weight_decay = 0.05f};
+
+TEST_ON_EVERY_PATH(AdamW, EqualsReferenceBitForBit) {
+  Context ctx({.threads = 2});
+  for (const i64 n : {0, 1, 15, 16, 17, 31, 33, 64, 999, 40000}) {
+    auto parameter = random_values(n, 1), m = random_values(n, 2, 0.1f),
+         v = random_values(n, 3, 0.1f);
+    for (float& value : v) value *= value;
+    auto expected = parameter, expected_m = m, expected_v = v;
+    for (i64 step = 1; step <= 3; ++step) {
+      const auto gradient = random_values(n, static_cast<u64>(10 + step));
+      adamw_step(ctx, kSettings, step, 0.7f, view1(gradient), view1(parameter), view1(m), view1(v));
+      const auto factors = adamw_factors<float>(kSettings, step);
+      for (std::size_t i = 0; i < gradient.size(); ++i) {
+        adamw_element_ref(factors, gradient[i] * 0.7f, expected[i], expected_m[i], expected_v[i]);
+      }
+    }
+    EXPECT_TRUE(same_bits(parameter, expected)) << "n = " << n;
+    EXPECT_TRUE(same_bits(m, expected_m)) << "n = " << n;
+    EXPECT_TRUE(same_bits(v, expected_v)) << "n = " << n;
+  }
+}
+
+// by hand: with m = v = 0 the first step moves every parameter by lr against its gradient's sign,
+// after the decay
+TEST(AdamW, FirstStepMovesByTheLearningRate) {
+  Context ctx({.threads = 1});
+  std::vector<float> parameter = {1.0f, -2.0f}, m(2), v(2);
+  const std::vector<float> gradient = {0.5f, -0.001f};
+  adamw_step(ctx, {.lr = 0.01f, .weight_decay = 0.1f}, 1, 1.0f, view1(gradient), view1(parameter),
+             view1(m), view1(v));
+  EXPECT_NEAR(parameter[0], 1.0 * (1 - 0.001) - 0.01, 1e-6);
+  EXPECT_NEAR(parameter[1], -2.0 * (1 - 0.001) + 0.01, 1e-6);
+}
+
+TEST(AdamW, RefusesStepZeroAndUnequalSizes) {
+  Context ctx({.threads = 1});
+  std::vector<float> three(3), four(4);
+  EXPECT_THROW(adamw_step(ctx, {}, 0, 1.0f, view1(three), view1(three), view1(three), view1(three)),
+               Error);
+  EXPECT_THROW(adamw_step(ctx, {}, 1, 1.0f, view1(four), view1(three), view1(three), view1(three)),
+               Error);
+}
+
+}  // namespace
+}  // namespace orrery

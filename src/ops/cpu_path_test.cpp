@@ -1,0 +1,27 @@
+#include "ops/cpu_path.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "ops/test_support.h"
+
+namespace orrery {
+namespace {
+
+// TEST_ON_EVERY_PATH itself asserts that the path asked for is the one that runs
+TEST_ON_EVERY_PATH(CpuPath, RunsWhatWasAskedFor) {
+  bool listed = false;
+  for (const char* path : cpu_paths()) listed = listed || std::string(path) == cpu_path();
+  EXPECT_TRUE(listed) << cpu_path();
+}
+
+TEST(CpuPath, TakesTheBestAndRefusesUnknownNames) {
+  use_cpu_path(nullptr);
+  EXPECT_STREQ(cpu_path(), cpu_paths().front());
+  EXPECT_THROW(use_cpu_path("AVX9000"), Error);
+  EXPECT_STREQ(cpu_path(), cpu_paths().front());
+}
+
+}  // namespace
+}  // namespace orrery
