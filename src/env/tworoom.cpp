@@ -71,7 +71,10 @@ Factor per_door(const char* name, double initial, double low, double high) {
 float distance_between(const std::array<float, 2>& a, const std::array<float, 2>& b) {
   const float dx = a[0] - b[0];
   const float dy = a[1] - b[1];
-  return std::sqrt(dx * dx + dy * dy);
+  // the sum is fused, as in torch.norm: dx^2 is rounded, dy^2 is not
+  const double sum =
+      static_cast<double>(dx * dx) + static_cast<double>(dy) * static_cast<double>(dy);
+  return std::sqrt(static_cast<float>(sum));
 }
 
 }  // namespace

@@ -37,8 +37,10 @@ void draw_room(const Look& look, View<u8, 3> frame);
 //   alpha = dot / (its largest value on the pixel grid)
 //   channel = trunc(channel * (1 - alpha) + colour * alpha)
 //
-// all in float32 with the exponential rounded correctly. The centre lies inside the frame.
-// exact; verified against frames of the published environment
+// all in float32. The centre lies inside the frame.
+// exact; the frames of the published environment under PyTorch without MKL, whose exponential this
+// is. With MKL the last bit of alpha differs here and there, which shows as one level in about ten
+// pixels of a frame.
 void blend_dot(View<u8, 3> frame, float centre_x, float centre_y, float radius,
                const Colour& colour);
 
