@@ -1,0 +1,86 @@
+#pragma once
+
+#include <span>
+
+#include "plan/dynamics.h"
+
+namespace orrery {
+
+// Which plan of which environment draws random numbers: the same key draws the same numbers,
+// whatever else is planned beside it.
+struct PlanKey {
+  i64 environment = 0;
+  i64 plan = 0;
+};
+
+// What a planner is asked, for every environment of a Dynamics.
+template <typename T>
+struct BasicPlanRequest {
+  // first guess, [environments, given, action_dim] with given <= horizon; empty: none. The missing
+  // blocks are proposed by the dynamics. Only read.
+  View<const T, 3> warm_start;
+  // one per environment; empty: environment e, plan 0
+  std::span<const PlanKey> keys;
+};
+
+// What it answers, into memory of the caller.
+template <typename T>
+struct BasicPlanResult {
+  View<T, 3> actions;  // [environments, horizon, action_dim]
+  View<T, 1> cost;     // [environments]; may be empty
+  View<T, 3> std;      // [environments, horizon, action_dim], spread left at the end; may be empty
+};
+
+// A search for actions of low cost. Made once with all its memory; `plan` allocates nothing.
+template <typename T>
+class BasicPlanner {
+ public:
+  virtual ~BasicPlanner() = default;
+
+  virtual i64 horizon() const = 0;
+  virtual i64 action_dim() const = 0;
+  virtual i64 max_environments() const = 0;
+
+  // Error when dynamics, request or result do not fit the planner
+  virtual void plan(Context& ctx, BasicDynamics<T>& dynamics, const BasicPlanRequest<T>& request,
+                    const BasicPlanResult<T>& result) = 0;
+};
+
+using PlanRequest = BasicPlanRequest<float>;
+using PlanResult = BasicPlanResult<float>;
+using Planner = BasicPlanner<float>;
+
+// sizes a planner is made for
+struct PlanSizes {
+  i64 environments = 1;  // at most so many at once
+  i64 horizon = 5;       // blocks
+  i64 action_dim = 2;    // numbers a block
+};
+
+// the checks that every planner makes at its door
+template <typename T>
+void check_plan(const char* name, const PlanSizes& sizes, const BasicDynamics<T>& dynamics,
+                const BasicPlanRequest<T>& request, const BasicPlanResult<T>& result) {
+  const i64 count = dynamics.environments();
+  check(count >= 1 && count <= sizes.environments, name, ": dynamics has ", count,
+        " environments, the planner was made for 1 to ", sizes.environments);
+  check(dynamics.action_dim() == sizes.action_dim, name, ": dynamics takes ", dynamics.action_dim(),
+        " action numbers a block, the planner was made for ", sizes.action_dim);
+
+  const Shape answer = {count, sizes.horizon, sizes.action_dim};
+  check(result.actions.data() != nullptr && result.actions.shape() == answer, name,
+        ": actions to fill are ", result.actions.shape(), ", ", answer, " was needed");
+  check(!result.cost || result.cost.size(0) == count, name, ": costs to fill are ",
+        result.cost.shape(), ", (", count, ") was needed");
+  check(!result.std || result.std.shape() == answer, name, ": std to fill is ", result.std.shape(),
+        ", ", answer, " was needed");
+
+  const auto& warm = request.warm_start;
+  check(!warm || (warm.size(0) == count && warm.size(1) <= sizes.horizon &&
+                  warm.size(2) == sizes.action_dim),
+        name, ": warm start is ", warm.shape(), ", at most ", answer, " was needed");
+  check(request.keys.empty() || static_cast<i64>(request.keys.size()) == count, name, ": ",
+        request.keys.size(), " keys for ", count, " environments");
+}
+
+}  // namespace orrery
