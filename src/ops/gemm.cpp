@@ -9,7 +9,7 @@ std::size_t packed_bytes(i64 outputs, i64 inputs);
 void pack_weight(Context& ctx, View<const float, 2> weight, float* panels);
 void linear(Context& ctx, View<const float, 2> x, const PackedMatrix& weight,
             const Epilogue& epilogue, View<float, 2> y);
-void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, bool accumulate,
+void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, const Epilogue& epilogue,
           View<float, 2> c);
 }  // namespace cpu
 
@@ -42,13 +42,25 @@ void linear(Context& ctx, View<const float, 2> x, const PackedMatrix& weight,
 
 void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, bool accumulate,
           View<float, 2> c) {
+  gemm(ctx, a, b, accumulate ? Epilogue{.residual = c} : Epilogue{}, c);
+}
+
+void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, const Epilogue& epilogue,
+          View<float, 2> c) {
   check(a.size(1) == b.size(0), "gemm: a is ", a.shape(), ", b is ", b.shape(),
         "; inner sizes must agree");
   check(c.size(0) == a.size(0) && c.size(1) == b.size(1), "gemm: c is ", c.shape(), ", needed (",
         a.size(0), ", ", b.size(1), ")");
   check(c.stride(1) == 1, "gemm: the last dimension of c must be contiguous");
+  check(epilogue.activation == Activation::none && !epilogue.gate,
+        "gemm: takes no activation and no gate");
+  check(!epilogue.bias || epilogue.bias.size(0) == c.size(1), "gemm: bias has ",
+        epilogue.bias.size(0), " values, c is ", c.shape());
+  check(!epilogue.residual ||
+            (epilogue.residual.sizes() == c.sizes() && epilogue.residual.stride(1) == 1),
+        "gemm: residual is ", epilogue.residual.shape(), ", c is ", c.shape());
   if (c.numel() == 0) return;
-  ORRERY_ON_DEVICE(ctx, gemm, a, b, accumulate, c);
+  ORRERY_ON_DEVICE(ctx, gemm, a, b, epilogue, c);
 }
 
 }  // namespace orrery

@@ -55,4 +55,9 @@ void linear(Context& ctx, View<const float, 2> x, const PackedMatrix& weight,
 void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, bool accumulate,
           View<float, 2> c);
 
+// c = residual + a b + bias, for weights that change too often to be packed ahead. Of the epilogue
+// only these two may be given; the residual may be c.
+void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, const Epilogue& epilogue,
+          View<float, 2> c);
+
 }  // namespace orrery

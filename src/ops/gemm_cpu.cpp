@@ -269,30 +269,33 @@ void Linear(Context& ctx, View<const float, 2> x, const PackedMatrix& weight,
               });
 }
 
-void Gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, bool accumulate,
+void Gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, const Epilogue& epilogue,
           View<float, 2> c) {
   const i64 cols = tile_cols();
   const i64 panel_count = (b.size(1) + cols - 1) / cols;
   const i64 block = std::min(kBlockInputs, b.size(0));
   auto* panels = reinterpret_cast<float*>(ctx.shared_scratch(
       static_cast<std::size_t>(panel_count * cols * block) * sizeof(float), Context::Slot::matrix));
-  if (b.size(0) == 0 && !accumulate) {
-    for (i64 i = 0; i < c.size(0); ++i) std::fill_n(c.data() + i * c.stride(0), c.size(1), 0.0f);
-  }
-  for (i64 begin = 0; begin < b.size(0); begin += block) {
+  // the residual enters with the first block of inputs, the bias with the last; without inputs one
+  // pass does both
+  i64 begin = 0;
+  do {
     const i64 end = std::min(b.size(0), begin + block);
     const i64 inputs = end - begin;
     ctx.parallel(panel_count, [&](i64 panel, int) {
       PackColumns(b.slice(0, begin, end), panel, panels + panel * cols * inputs);
     });
-    const bool add = accumulate || begin > 0;
+    const View<const float, 2> so_far = begin > 0 ? View<const float, 2>(c) : epilogue.residual;
+    const float* bias = end == b.size(0) ? epilogue.bias.data() : nullptr;
     MultiplyAll(ctx, a.slice(1, begin, end), panels, cols * inputs, b.size(1),
                 [&](i64 row, i64 column, i64 count, const float* values) {
-                  float* to = c.data() + row * c.stride(0) + column;
-                  FinishRow(values, count, nullptr, Activation::none, nullptr, add ? to : nullptr,
-                            to);
+                  FinishRow(values, count, bias == nullptr ? nullptr : bias + column,
+                            Activation::none, nullptr,
+                            so_far ? so_far.data() + row * so_far.stride(0) + column : nullptr,
+                            c.data() + row * c.stride(0) + column);
                 });
-  }
+    begin = end;
+  } while (begin < b.size(0));
 }
 
 }  // namespace HWY_NAMESPACE
@@ -321,9 +324,9 @@ void linear(Context& ctx, View<const float, 2> x, const PackedMatrix& weight,
   HWY_DYNAMIC_DISPATCH(Linear)(ctx, x, weight, epilogue, y);
 }
 
-void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, bool accumulate,
+void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, const Epilogue& epilogue,
           View<float, 2> c) {
-  HWY_DYNAMIC_DISPATCH(Gemm)(ctx, a, b, accumulate, c);
+  HWY_DYNAMIC_DISPATCH(Gemm)(ctx, a, b, epilogue, c);
 }
 
 }  // namespace orrery::cpu

@@ -105,6 +105,19 @@ TEST(Linear, AddsToTheResidualInPlace) {
   EXPECT_LT(max_difference(y.view<float, 2>(), expected.view<float, 2>()), bound(700));
 }
 
+TEST(Gemm, AddsBiasAndResidualOnce) {
+  Context ctx({.threads = 2});
+  for (const i64 inner : {1, 40, 700, 1100}) {  // one to three blocks of inputs
+    const Tensor x = random_matrix(31, inner, 1), w = random_matrix(50, inner, 2);
+    const Tensor bias = random_matrix(1, 50, 4), residual = random_matrix(31, 50, 3);
+    Tensor y = Tensor::zeros<float>({31, 50}), expected = Tensor::zeros<float>({31, 50});
+    Epilogue epilogue{.bias = bias.view<float, 2>()[0], .residual = residual.view<float, 2>()};
+    gemm(ctx, x.view<float, 2>(), w.view<float, 2>().transposed(), epilogue, y.view<float, 2>());
+    linear_ref(x.view<float, 2>(), w.view<float, 2>(), epilogue, expected.view<float, 2>());
+    EXPECT_LT(max_difference(y.view<float, 2>(), expected.view<float, 2>()), bound(inner));
+  }
+}
+
 TEST(Gemm, IsSteadyForAnyNumberOfThreads) {
   const Tensor a = random_matrix(130, 1100, 1), b = random_matrix(1100, 75, 2);
   Tensor first = Tensor::zeros<float>({130, 75});

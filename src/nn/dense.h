@@ -1,0 +1,24 @@
+#pragma once
+
+#include "device/context.h"
+#include "nn/layers.h"
+#include "tensor/view.h"
+
+namespace orrery::nn {
+
+// Weights as training reads them, gradients as it fills them: always added to what is there.
+
+// y = x W^T + bias (+ residual)
+//
+//   x   [rows, inputs], y [rows, outputs], residual [rows, outputs] or empty: last dimensions contiguous, y is not x;
+//       residual may be y
+//
+// tolerant and steady as gemm
+void dense(Context& ctx, const Dense& layer, View<const float, 2> x, View<float, 2> y,
+           View<const float, 2> residual = {});
+
+// dW += dy^T x;  dbias += sum_r dy;  dx = dy W, or dx += dy W when accumulate_dx; dx may be empty
+void dense_backward(Context& ctx, const Dense& layer, const Dense& gradient, View<const float, 2> x,
+                    View<const float, 2> dy, View<float, 2> dx, bool accumulate_dx = false);
+
+}  // namespace orrery::nn
