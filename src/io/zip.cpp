@@ -69,6 +69,8 @@ ZipReader::ZipReader(std::span<const std::byte> file, std::string name) : name_(
         status.comp_method == ZIP_CM_STORE ? status.comp_size : status.comp_size * kMaxDeflateRatio;
     check(status.size <= most && status.size <= kMaxInflatedBytes, name_, ": member '", member,
           "' of ", status.comp_size, " bytes cannot hold ", status.size);
+    check(places_.emplace(member, members_.size()).second, name_, " has the member '", member,
+          "' twice");
     members_.push_back({member, status.size});
   }
 }
@@ -76,9 +78,8 @@ ZipReader::ZipReader(std::span<const std::byte> file, std::string name) : name_(
 ZipReader::~ZipReader() = default;
 
 i64 ZipReader::find(const std::string& member) const {
-  const auto found = std::find_if(members_.begin(), members_.end(),
-                                  [&](const Member& other) { return other.name == member; });
-  return found == members_.end() ? -1 : found - members_.begin();
+  const auto found = places_.find(member);
+  return found == places_.end() ? -1 : static_cast<i64>(found->second);
 }
 
 std::vector<std::byte> ZipReader::read(std::size_t member) const {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -40,6 +41,7 @@ class ZipReader {
   std::unique_ptr<zip, Close> archive_;
   std::string name_;
   std::vector<Member> members_;
+  std::map<std::string, std::size_t> places_;
 };
 
 // the first bytes of every zip file with at least one member

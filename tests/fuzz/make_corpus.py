@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Writes the seed corpus of the fuzz targets: corpus/<target>/<file>, a few kilobytes each.
+
+Needs numpy, pillow, safetensors and torch. The files are committed; run it again only to add seeds.
+"""
+
+import io
+import json
+import pathlib
+import pickle
+import struct
+import zipfile
+
+import numpy
+import torch
+from PIL import Image
+from safetensors.numpy import save as save_safetensors
+
+CORPUS = pathlib.Path(__file__).parent / "corpus"
+
+
+def put(target, name, data):
+    folder = CORPUS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def ramp(*shape, dtype=numpy.float32):
+    return numpy.arange(int(numpy.prod(shape))).reshape(shape).astype(dtype)
+
+
+def safetensors():
+    put("safetensors", "two", save_safetensors({"a.weight": ramp(2, 3), "n": numpy.array(5)},
+                                               {"format": "pt"}))
+    put("safetensors", "empty", save_safetensors({}))
+    put("safetensors", "types", save_safetensors({
+        str(numpy.dtype(t)): ramp(2, dtype=t)
+        for t in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")}))
+    header = json.dumps({"b": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [0, 4]},
+                         "z": {"dtype": "F32", "shape": [0, 4], "data_offsets": [4, 4]}}).encode()
+    put("safetensors", "bf16", struct.pack("<Q", len(header)) + header + b"\0\0\x80\x3f")
+    put("safetensors", "huge_length", struct.pack("<Q", 2**63) + b"{}")
+
+
+def npz():
+    def npy(array, version=None):
+        out = io.BytesIO()
+        numpy.lib.format.write_array(out, array, version)
+        return out.getvalue()
+
+    put("npy", "matrix", npy(ramp(2, 3)))
+    put("npy", "column_major", npy(numpy.asfortranarray(ramp(2, 3, dtype="u1"))))
+    put("npy", "version_2", npy(ramp(3, dtype="i8"), (2, 0)))
+    put("npy", "scalar", npy(numpy.array(True)))
+    put("npy", "text", npy(numpy.array(["ab", "c"])))
+    put("npy", "record", npy(numpy.zeros(1, dtype=[("a", "f4"), ("b", "i2")])))
+    for name, save in (("stored", numpy.savez), ("deflated", numpy.savez_compressed)):
+        out = io.BytesIO()
+        save(out, a=ramp(2, 2), b=ramp(3, dtype="u1"))
+        put("npz", name, out.getvalue())
+
+
+def torch_files():
+    def saved(value):
+        out = io.BytesIO()
+        torch.save(value, out)
+        return out.getvalue()
+
+    weight = torch.from_numpy(ramp(2, 3).copy())
+    linear = torch.nn.Linear(2, 1)
+    state = {
+        "plain": {"w": weight, "n": torch.tensor(3)},
+        "ordered": torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.BatchNorm1d(1)).state_dict(),
+        "views": {"t": weight.t(), "row": weight[1], "same": weight, "spread": weight[0].expand(4, 3),
+                  "none": weight[:0], "p": torch.nn.Parameter(weight)},
+        "lightning": {"epoch": 1, "loops": {"fit": [None, True, 1.5, (1, 2)]}, "big": 2**80,
+                      "optimizer_states": [{"state": {0: {"step": torch.tensor(1.0)}}}],
+                      "state_dict": {"model.w": weight.half()}},
+        "wrapped": {"model": {"w": weight.to(torch.bfloat16)}, "name": "x"},
+        "module": linear,
+        "unsigned": {"w": torch.tensor([1, 2], dtype=torch.uint16)},
+    }
+    for name, value in state.items():
+        data = saved(value)
+        put("torch", name, data)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            member = next(m for m in archive.namelist() if m.endswith("/data.pkl"))
+            put("pickle", name, archive.read(member))
+    for protocol in (2, 4, 5):
+        put("pickle", f"values_{protocol}", pickle.dumps(
+            {"a": [1, -1, 300, 70000, 2**40, -(2**70)], "b": (None, True, 1.5, b"x", "y" * 300),
+             "c": {1, 2}, "d": frozenset([3]), "e": complex(1, 2), "f": bytearray(b"z")}, protocol))
+
+
+def images():
+    rgb = Image.fromarray(ramp(5, 7, 3, dtype="u1"))
+    grey16 = Image.fromarray(ramp(4, 4, dtype="u2") * 4000)
+
+    def saved(image, **options):
+        out = io.BytesIO()
+        image.save(out, **options)
+        return out.getvalue()
+
+    put("image", "rgb.png", saved(rgb, format="PNG"))
+    put("image", "grey.png", saved(rgb.convert("L"), format="PNG"))
+    put("image", "grey16.png", saved(grey16, format="PNG"))
+    put("image", "alpha.png", saved(rgb.convert("RGBA"), format="PNG"))
+    put("image", "palette.png", saved(rgb.convert("P"), format="PNG"))
+    put("image", "transparent.png", saved(rgb.convert("P"), format="PNG", transparency=1))
+    put("image", "bits.png", saved(rgb.convert("1"), format="PNG"))
+    put("image", "rgb.jpg", saved(rgb, format="JPEG"))
+    put("image", "grey.jpg", saved(rgb.convert("L"), format="JPEG"))
+    put("image", "progressive.jpg", saved(rgb, format="JPEG", progressive=True))
+    put("image", "cmyk.jpg", saved(rgb.convert("CMYK"), format="JPEG"))
+
+
+if __name__ == "__main__":
+    safetensors()
+    npz()
+    torch_files()
+    images()
