@@ -1,0 +1,134 @@
+#include "ops/layer_norm.h"
+
+#include "ops/layer_norm_ref.h"
+#include "ops/test_support.h"
+
+namespace orrery {
+namespace {
+
+using namespace test;
+
+template <typename T>
+View<T, 2> rows_of(std::vector<T>& values, i64 dim) {
+  return View<T, 2>(values.data(), {static_cast<i64>(values.size()) / dim, dim});
+}
+template <typename T>
+View<const T, 2> rows_of(const std::vector<T>& values, i64 dim) {
+  return View<const T, 2>(values.data(), {static_cast<i64>(values.size()) / dim, dim});
+}
+
+TEST_ON_EVERY_PATH(LayerNorm, EqualsReference) {
+  Context ctx({.threads = 2});
+  for (const i64 dim : kLengths) {
+    if (dim == 0) continue;
+    for (const bool affine : {false, true}) {
+      const i64 rows = 5;
+      // a mean of 3 beside deviations of 1: the sum of squares must be taken from the mean
+      const auto x = random_values(rows * dim, 1, 1.0f, 3.0f);
+      const auto gain = random_values(affine ? dim : 0, 2, 0.2f, 1.0f);
+      const auto bias = random_values(affine ? dim : 0, 3);
+      const auto gain_view = affine ? view1(gain) : View<const float, 1>();
+      const auto bias_view = affine ? view1(bias) : View<const float, 1>();
+      std::vector<float> y(x.size()), expected(x.size()), mean(rows), expected_mean(rows),
+          rstd(rows), expected_rstd(rows);
+      layer_norm(ctx, rows_of(x, dim), gain_view, bias_view, 1e-5f, rows_of(y, dim), view1(mean),
+                 view1(rstd));
+      layer_norm_ref<float>(rows_of(x, dim), gain_view, bias_view, 1e-5f, rows_of(expected, dim),
+                            view1(expected_mean), view1(expected_rstd));
+      EXPECT_LE(max_difference(y, expected), 4e-6) << "dim " << dim;
+      // the sum grows to 3 * 999 and is rounded at every step: measured 1.4e-6 with one lane
+      EXPECT_LE(max_difference(mean, expected_mean), 4e-6) << "dim " << dim;
+      // a row of one value has deviation 0 and rstd 316; else values of about 1
+      for (i64 r = 0; r < rows; ++r)
+        EXPECT_NEAR(rstd[r] / expected_rstd[r], 1.0, 1e-6) << "dim " << dim;
+
+      // in place
+      std::vector<float> in_place = x;
+      layer_norm(ctx, rows_of(in_place, dim), gain_view, bias_view, 1e-5f, rows_of(in_place, dim));
+      EXPECT_TRUE(same_bits(in_place, y)) << "dim " << dim;
+    }
+  }
+}
+
+TEST_ON_EVERY_PATH(LayerNorm, BackwardEqualsReference) {
+  Context ctx({.threads = 2});
+  for (const i64 dim : kLengths) {
+    if (dim < 2) continue;
+    for (const bool accumulate : {false, true}) {
+      const i64 rows = 70;
+      const auto x = random_values(rows * dim, 1), dy = random_values(rows * dim, 2);
+      const auto gain = random_values(dim, 3, 0.2f, 1.0f);
+      std::vector<float> y(x.size()), mean(rows), rstd(rows);
+      layer_norm_ref<float>(rows_of(x, dim), {}, {}, 1e-5f, rows_of(y, dim), view1(mean),
+                            view1(rstd));
+
+      auto dx = random_values(rows * dim, 4), dgain = random_values(dim, 5),
+           dbias = random_values(dim, 6);
+      auto expected_dx = dx, expected_dgain = dgain, expected_dbias = dbias;
+      layer_norm_backward(ctx, rows_of(x, dim), view1(gain), view1(mean), view1(rstd),
+                          rows_of(dy, dim), accumulate, rows_of(dx, dim), view1(dgain),
+                          view1(dbias));
+      layer_norm_backward_ref<float>(rows_of(x, dim), view1(gain), view1(mean), view1(rstd),
+                                     rows_of(dy, dim), accumulate, rows_of(expected_dx, dim),
+                                     view1(expected_dgain), view1(expected_dbias));
+      // values of a few units, each a sum of terms rounded to 2^-24
+      EXPECT_LE(max_difference(dx, expected_dx), 1e-5) << "dim " << dim;
+      // 70 terms of unit size
+      EXPECT_LE(max_difference(dgain, expected_dgain), 70 * 0x1p-22) << "dim " << dim;
+      EXPECT_LE(max_difference(dbias, expected_dbias), 70 * 0x1p-22) << "dim " << dim;
+
+      if (!accumulate) {  // dx may be dy; parameter gradients may be left out
+        auto in_place = dy;
+        layer_norm_backward(ctx, rows_of(x, dim), view1(gain), view1(mean), view1(rstd),
+                            rows_of(in_place, dim), false, rows_of(in_place, dim), {}, {});
+        EXPECT_TRUE(same_bits(in_place, dx)) << "dim " << dim;
+      }
+    }
+  }
+}
+
+TEST(LayerNorm, ReferenceGradientIsTheDerivative) {
+  const i64 rows = 3, dim = 5;
+  auto x = random_values<double>(rows * dim, 1), gain = random_values<double>(dim, 2, 0.3f, 1.0f),
+       bias = random_values<double>(dim, 3);
+  const auto dy = random_values<double>(rows * dim, 4);
+  std::vector<double> y(x.size()), mean(rows), rstd(rows);
+  const auto loss = [&] {
+    layer_norm_ref<double>(rows_of(x, dim), view1(gain), view1(bias), 1e-3, rows_of(y, dim),
+                           view1(mean), view1(rstd));
+    return weighted_sum(y, dy);
+  };
+  loss();
+  std::vector<double> dx(x.size()), dgain(dim), dbias(dim);
+  layer_norm_backward_ref<double>(rows_of(x, dim), view1(gain), view1(mean), view1(rstd),
+                                  rows_of(dy, dim), false, rows_of(dx, dim), view1(dgain),
+                                  view1(dbias));
+  expect_gradient(x, dx, loss);
+  expect_gradient(gain, dgain, loss);
+  expect_gradient(bias, dbias, loss);
+}
+
+TEST(LayerNorm, SameBitsForAnyThreads) {
+  const i64 rows = 3000, dim = 33;
+  const auto x = random_values(rows * dim, 1), dy = random_values(rows * dim, 2);
+  expect_same_bits_for_any_threads([&](Context& ctx) {
+    std::vector<float> y(x.size()), mean(rows), rstd(rows), dx(x.size()), sums(2 * dim);
+    layer_norm(ctx, rows_of(x, dim), {}, {}, 1e-6f, rows_of(y, dim), view1(mean), view1(rstd));
+    layer_norm_backward(ctx, rows_of(x, dim), {}, view1(mean), view1(rstd), rows_of(dy, dim), false,
+                        rows_of(dx, dim), View<float, 1>(sums.data(), {dim}),
+                        View<float, 1>(sums.data() + dim, {dim}));
+    dx.insert(dx.end(), sums.begin(), sums.end());
+    return dx;
+  });
+}
+
+TEST(LayerNorm, RefusesWrongShapes) {
+  Context ctx({.threads = 1});
+  std::vector<float> x(12), gain(3);
+  EXPECT_THROW(layer_norm(ctx, rows_of(x, 4), view1(gain), view1(gain), 1e-5f, rows_of(x, 4)),
+               Error);
+  EXPECT_THROW(layer_norm(ctx, rows_of(x, 4), {}, {}, 1e-5f, rows_of(x, 3)), Error);
+}
+
+}  // namespace
+}  // namespace orrery
