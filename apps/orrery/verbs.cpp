@@ -5,6 +5,7 @@ namespace orrery::cli {
 std::span<const AddVerb> verbs() {
   static constexpr AddVerb table[] = {
       add_info,
+      add_parity,
   };
   return table;
 }

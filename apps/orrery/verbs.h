@@ -12,6 +12,7 @@ using AddVerb = void (*)(CLI::App& app, int& result);
 
 // One verb per file, listed in one table (verbs.cpp).
 void add_info(CLI::App& app, int& result);
+void add_parity(CLI::App& app, int& result);
 
 std::span<const AddVerb> verbs();
 

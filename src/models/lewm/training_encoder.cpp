@@ -1,0 +1,202 @@
+#include "models/lewm/training_encoder.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/attention.h"
+#include "ops/elementwise.h"
+#include "ops/gemm.h"
+#include "ops/image.h"
+#include "ops/layer_norm.h"
+#include "ops/strided.h"
+
+namespace orrery::lewm {
+
+namespace {
+
+// queries, keys or values inside the joint projection: part 0, 1 or 2, for the first `tokens`
+// tokens
+View<float, 4> part_of(View<float, 2> qkv, i64 part, const EncoderConfig& config, i64 frames,
+                       i64 tokens_there, i64 tokens) {
+  const i64 row = 3 * config.hidden;
+  return View<float, 4>(qkv.data() + part * config.hidden,
+                        {frames, tokens, config.heads, config.head_dim()},
+                        {tokens_there * row, row, config.head_dim(), 1});
+}
+
+View<float, 4> heads_of(View<float, 2> rows, const EncoderConfig& config, i64 frames, i64 tokens) {
+  return rows.reshaped<4>({frames, tokens, config.heads, config.head_dim()});
+}
+
+// the first `queries` tokens of every frame, as rows: all of them, or CLS alone
+View<float, 2> query_rows(View<float, 2> rows, i64 tokens, i64 queries) {
+  ORRERY_ASSERT(queries == tokens || queries == 1);
+  if (queries == tokens) return rows;
+  return View<float, 2>(rows.data(), {rows.size(0) / tokens, rows.size(1)},
+                        {tokens * rows.stride(0), 1});
+}
+
+// some outputs of a layer
+nn::Dense outputs_of(const nn::Dense& layer, i64 begin, i64 end) {
+  return {layer.weight.slice(0, begin, end), layer.bias.slice(0, begin, end)};
+}
+
+nn::FeedForward feed_forward_of(const EncoderLayer& layer) {
+  return {layer.after, layer.up, layer.down};
+}
+
+float attention_scale(const EncoderConfig& config) {
+  return 1.0f / std::sqrt(static_cast<float>(config.head_dim()));
+}
+
+void layer_forward(Context& ctx, const EncoderConfig& config, const EncoderLayer& layer, i64 frames,
+                   i64 tokens, View<float, 2> x, EncoderLayerState& state) {
+  const i64 dim = config.hidden, queries = state.queries;
+  layer_norm(ctx, x, layer.before.weight, layer.before.bias, config.norm_eps, state.normed,
+             state.mean, state.rstd);
+  if (queries == tokens) {
+    nn::dense(ctx, layer.qkv, state.normed, state.qkv);
+  } else {
+    nn::dense(ctx, outputs_of(layer.qkv, dim, 3 * dim), state.normed,
+              state.qkv.slice(1, dim, 3 * dim));
+    nn::dense(ctx, outputs_of(layer.qkv, 0, dim), query_rows(state.normed, tokens, queries),
+              query_rows(state.qkv, tokens, queries).slice(1, 0, dim));
+  }
+  attention(ctx, part_of(state.qkv, 0, config, frames, tokens, queries),
+            part_of(state.qkv, 1, config, frames, tokens, tokens),
+            part_of(state.qkv, 2, config, frames, tokens, tokens), attention_scale(config), false,
+            heads_of(state.attended, config, frames, queries), state.log_sum);
+  nn::dense(ctx, layer.output, state.attended, state.middle, query_rows(x, tokens, queries));
+  nn::feed_forward(ctx, feed_forward_of(layer), config.norm_eps, {}, state.middle,
+                   state.feed_forward, state.middle, state.output);
+}
+
+// dx [F N, D] holds the gradient of the layer's output in its query rows and becomes that of x
+void layer_backward(Context& ctx, const EncoderConfig& config, const EncoderLayer& layer,
+                    const EncoderLayer& gradient, View<float, 2> x, const EncoderLayerState& state,
+                    EncoderState& encoder) {
+  const i64 dim = config.hidden, frames = encoder.frames, tokens = encoder.tokens;
+  const i64 queries = state.queries, rows = frames * queries;
+  const View<float, 2> dy = query_rows(encoder.dx, tokens, queries);
+  const View<float, 2> dnarrow(encoder.dnarrow.data(), {rows, dim});
+  const View<float, 2> dwide(encoder.dwide.data(), {rows, config.mlp});
+  nn::feed_forward_backward(ctx, feed_forward_of(layer), feed_forward_of(gradient), {},
+                            state.middle, state.feed_forward, dy, true, dy, dnarrow, dwide);
+
+  nn::dense_backward(ctx, layer.output, gradient.output, state.attended, dy, dnarrow);
+  const View<float, 2> dqkv(encoder.dwide.data(), {frames * tokens, 3 * dim});
+  attention_backward(ctx, part_of(state.qkv, 0, config, frames, tokens, queries),
+                     part_of(state.qkv, 1, config, frames, tokens, tokens),
+                     part_of(state.qkv, 2, config, frames, tokens, tokens), attention_scale(config),
+                     false, heads_of(state.attended, config, frames, queries), state.log_sum,
+                     heads_of(dnarrow, config, frames, queries),
+                     part_of(dqkv, 0, config, frames, tokens, queries),
+                     part_of(dqkv, 1, config, frames, tokens, tokens),
+                     part_of(dqkv, 2, config, frames, tokens, tokens));
+
+  const View<float, 2> dnormed = encoder.dnarrow;
+  if (queries == tokens) {
+    nn::dense_backward(ctx, layer.qkv, gradient.qkv, state.normed, dqkv, dnormed);
+  } else {
+    nn::dense_backward(ctx, outputs_of(layer.qkv, dim, 3 * dim),
+                       outputs_of(gradient.qkv, dim, 3 * dim), state.normed,
+                       dqkv.slice(1, dim, 3 * dim), dnormed);
+    nn::dense_backward(ctx, outputs_of(layer.qkv, 0, dim), outputs_of(gradient.qkv, 0, dim),
+                       query_rows(state.normed, tokens, queries),
+                       query_rows(dqkv, tokens, queries).slice(1, 0, dim),
+                       query_rows(dnormed, tokens, queries), true);
+  }
+  layer_norm_backward(ctx, x, layer.before.weight, state.mean, state.rstd, dnormed, true,
+                      encoder.dx, gradient.before.weight, gradient.before.bias);
+}
+
+}  // namespace
+
+EncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64 frames) {
+  EncoderState state;
+  const i64 dim = config.hidden;
+  state.frames = frames;
+  state.tokens = 1 + config.grid() * config.grid();
+  const i64 rows = frames * state.tokens;
+  state.patches = arena.take<float, 3>({frames, state.tokens, config.patch_inputs()});
+  state.table = arena.take<float, 2>({state.tokens, dim});
+  state.embedded = arena.take<float, 2>({rows, dim});
+  for (i64 i = 0; i < config.layers; ++i) {
+    EncoderLayerState layer;
+    layer.queries = i + 1 == config.layers ? 1 : state.tokens;
+    const i64 query_count = frames * layer.queries;
+    layer.normed = arena.take<float, 2>({rows, dim});
+    layer.mean = arena.take<float, 1>({rows});
+    layer.rstd = arena.take<float, 1>({rows});
+    layer.qkv = arena.take<float, 2>({rows, 3 * dim});
+    layer.attended = arena.take<float, 2>({query_count, dim});
+    layer.log_sum = arena.take<float, 3>({frames, config.heads, layer.queries});
+    layer.middle = arena.take<float, 2>({query_count, dim});
+    layer.feed_forward = nn::take_feed_forward(arena, query_count, dim, config.mlp);
+    layer.output = arena.take<float, 2>({query_count, dim});
+    state.layers.push_back(layer);
+  }
+  state.cls = arena.take<float, 2>({frames, dim});
+  state.mean = arena.take<float, 1>({frames});
+  state.rstd = arena.take<float, 1>({frames});
+  state.dx = arena.take<float, 2>({rows, dim});
+  state.dnarrow = arena.take<float, 2>({rows, dim});
+  state.dwide = arena.take<float, 1>({rows * std::max(config.mlp, 3 * dim)});
+  return state;
+}
+
+void encoder_forward(Context& ctx, const EncoderConfig& config, const Encoder& encoder,
+                     View<const u8, 4> pixels, EncoderState& state) {
+  const i64 dim = config.hidden, frames = state.frames, tokens = state.tokens;
+  const i64 grid_h = pixels.size(1) / config.patch, grid_w = pixels.size(2) / config.patch;
+  check(pixels.size(0) == frames, "encoder: ", pixels.size(0),
+        " frames came, the state has room for ", frames);
+  check(pixels.size(1) == pixels.size(2) && grid_h * grid_w == tokens - 1, "encoder: frames of ",
+        pixels.size(1), "x", pixels.size(2), " have ", grid_h * grid_w,
+        " patches; training needs squares with ", tokens - 1);
+
+  patch_rows_from_bytes(ctx, pixels, config.patch, state.patches.slice(1, 1, tokens));
+  // the table: position and CLS, or position and the patch projection's bias
+  const View<const float, 3> bias(encoder.patch.bias.data(), {1, tokens - 1, dim}, {0, 0, 1});
+  const View<float, 3> table = state.table.reshaped<3>({1, tokens, dim});
+  copy(ctx, encoder.positions.reshaped<3>({1, tokens, dim}), table);
+  add_to(ctx, encoder.cls.reshaped<3>({1, 1, dim}), table.slice(1, 0, 1));
+  add_to(ctx, bias, table.slice(1, 1, tokens));
+  copy(ctx, View<const float, 3>(state.table.data(), {frames, tokens, dim}, {0, dim, 1}),
+       state.embedded.reshaped<3>({frames, tokens, dim}));
+  nn::dense(ctx, {encoder.patch.weight, {}}, state.patches.as_rows(), state.embedded,
+            state.embedded);
+
+  View<float, 2> x = state.embedded;
+  for (std::size_t i = 0; i < state.layers.size(); ++i) {
+    layer_forward(ctx, config, encoder.layers[i], frames, tokens, x, state.layers[i]);
+    x = state.layers[i].output;
+  }
+  layer_norm(ctx, x, encoder.norm.weight, encoder.norm.bias, config.norm_eps, state.cls, state.mean,
+             state.rstd);
+}
+
+void encoder_backward(Context& ctx, const EncoderConfig& config, const Encoder& encoder,
+                      const Encoder& gradient, View<const float, 2> dcls, EncoderState& state) {
+  const i64 dim = config.hidden, frames = state.frames, tokens = state.tokens;
+  // only CLS has a gradient after the last layer
+  fill(ctx, 0.0f, state.dx.flat());
+  layer_norm_backward(ctx, state.layers.back().output, encoder.norm.weight, state.mean, state.rstd,
+                      dcls, false, query_rows(state.dx, tokens, 1), gradient.norm.weight,
+                      gradient.norm.bias);
+  for (std::size_t i = state.layers.size(); i-- > 0;) {
+    const View<float, 2> x = i == 0 ? state.embedded : state.layers[i - 1].output;
+    layer_backward(ctx, config, encoder.layers[i], gradient.layers[i], x, state.layers[i], state);
+  }
+
+  // sums over frames give positions, CLS and bias; the zero row of CLS adds nothing to the weight
+  gemm(ctx, state.dx.transposed(), state.patches.as_rows(), true, gradient.patch.weight);
+  const View<float, 2> sums = state.table;
+  fill(ctx, 0.0f, sums.flat());
+  add_column_sums(ctx, state.dx.reshaped<2>({frames, tokens * dim}), sums.flat());
+  add_scaled(ctx, 1.0f, sums.flat(), gradient.positions.flat());
+  add_scaled(ctx, 1.0f, sums[0], gradient.cls);
+  add_column_sums(ctx, sums.slice(0, 1, tokens), gradient.patch.bias);
+}
+
+}  // namespace orrery::lewm

@@ -1,0 +1,30 @@
+#pragma once
+
+#include "models/lewm/weights.h"
+#include "tensor/arena.h"
+
+namespace orrery::lewm {
+
+// Training of projector and pred_proj: Linear, norm, activation, Linear. A head that is absent
+// copies.
+struct HeadState {
+  View<float, 2> wide;        // [rows, hidden] before the norm
+  View<float, 2> normed;      // [rows, hidden]; without a norm the same memory as wide
+  View<float, 2> active;      // [rows, hidden]
+  View<float, 1> mean, rstd;  // [hidden] for BatchNorm, [rows] for LayerNorm
+  View<float, 2> dwide;       // [rows, hidden] scratch
+};
+
+HeadState take_head(Arena& arena, const HeadConfig& config, i64 rows);
+
+// y = head(x); training takes BatchNorm's statistics from these rows and updates the running ones.
+// x, y [rows, width] contiguous
+void head_forward(Context& ctx, const HeadConfig& config, const Head& head, bool training,
+                  View<const float, 2> x, HeadState& state, View<float, 2> y);
+
+// dx = gradient with respect to x, stored; dx is not dy
+void head_backward(Context& ctx, const HeadConfig& config, const Head& head, const Head& gradient,
+                   View<const float, 2> x, const HeadState& state, View<const float, 2> dy,
+                   View<float, 2> dx);
+
+}  // namespace orrery::lewm
