@@ -3,8 +3,8 @@
 #include <set>
 #include <vector>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
-#include "io/atomic_file.h"
 
 namespace orrery {
 namespace {

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "io/atomic_file.h"
+#include "base/atomic_file.h"
 #include "io/values.h"
 #include "io/zip.h"
 

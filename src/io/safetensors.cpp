@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "io/atomic_file.h"
+#include "base/atomic_file.h"
 #include "io/json.h"
 #include "io/values.h"
 

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <vector>
 
-#include "io/atomic_file.h"
+#include "base/atomic_file.h"
 #include "tests/fuzz/damage.h"
 
 namespace orrery {

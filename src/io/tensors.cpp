@@ -1,6 +1,6 @@
 #include "io/tensors.h"
 
-#include "io/atomic_file.h"
+#include "base/atomic_file.h"
 #include "io/npz.h"
 #include "io/safetensors.h"
 #include "io/torch_file.h"

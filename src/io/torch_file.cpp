@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "io/atomic_file.h"
+#include "base/atomic_file.h"
 #include "io/pickle.h"
 #include "io/values.h"
 #include "io/zip.h"

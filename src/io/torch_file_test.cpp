@@ -7,7 +7,7 @@
 #include <map>
 #include <vector>
 
-#include "io/atomic_file.h"
+#include "base/atomic_file.h"
 #include "io/pickle.h"
 #include "io/tensors.h"
 #include "tests/fuzz/damage.h"

@@ -1,4 +1,4 @@
-#include "io/atomic_file.h"
+#include "base/atomic_file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 #include <csignal>
 #include <fstream>
 
-#include "io/json.h"
+#include "base/text.h"
 #include "tests/fuzz/damage.h"
 
 namespace orrery {
@@ -113,27 +113,6 @@ TEST_F(AtomicFileTest, MapsAFile) {
   EXPECT_EQ(file.bytes()[2], std::byte{'c'});
   write_file(folder_ / "empty", "");
   EXPECT_EQ(MappedFile(folder_ / "empty").bytes().size(), 0u);
-}
-
-TEST_F(AtomicFileTest, RoundTripsJson) {
-  const auto path = folder_ / "a.json";
-  const auto value = nlohmann::json::parse(R"({"b": [1, 2.5, null], "a": {"c": true}})");
-  write_json(path, value);
-  EXPECT_EQ(read_json(path), value);
-  EXPECT_THAT(error_of([&] { write_json(path, "\xff"); }), HasSubstr("not UTF-8"));
-  EXPECT_EQ(read_json(path), value);
-}
-
-TEST(Json, SaysWhatIsWrong) {
-  EXPECT_EQ(error_of([] { parse_json("{\"a\": 1,}", "c.json"); }),
-            "c.json is not valid JSON at byte 9");
-  EXPECT_EQ(error_of([] { parse_json("", "c.json"); }), "c.json is not valid JSON at byte 1");
-  EXPECT_EQ(error_of([] { parse_json(R"({"x": {"a": 1, "a": 2}})", "c.json"); }),
-            "c.json has the key 'a' twice in one object");
-  EXPECT_NO_THROW(parse_json(R"([{"a": 1}, {"a": 2}])", "c.json"));
-  EXPECT_THAT(error_of([] { parse_json("1e999", "c.json"); }), HasSubstr("too large"));
-  const std::string deep = std::string(100'000, '[');
-  EXPECT_THAT(error_of([&] { parse_json(deep, "c.json"); }), HasSubstr("nested deeper"));
 }
 
 }  // namespace

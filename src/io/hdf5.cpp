@@ -1,0 +1,434 @@
+#include "io/hdf5.h"
+
+#include <blosc.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <mutex>
+
+#include "base/error.h"
+#include "io/hdf5_handle.h"
+
+namespace orrery {
+
+namespace {
+
+std::mutex& hdf5_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+// a file of ours holds about twenty
+constexpr i64 kMaxColumns = 4096;
+
+// What numbers a file can hold at the best compression there is (Blosc around zstd, constant
+// frames), so that a few bytes cannot claim terabytes.
+constexpr i64 kMaxExpansion = 4096;
+constexpr i64 kAlwaysAllowed = i64{1} << 20;
+
+// a * b, or an upper bound too large for anything when that overflows
+i64 bounded_product(i64 a, i64 b) {
+  i64 product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? i64{1} << 62 : product;
+}
+
+struct ElementType {
+  DType dtype;
+  Hdf5Handle memory;  // how values are asked for
+};
+
+bool is_boolean(hid_t type) {
+  if (H5Tget_size(type) != 1 || H5Tget_nmembers(type) != 2) return false;
+  for (unsigned i = 0; i < 2; ++i) {
+    char* name = H5Tget_member_name(type, i);
+    const bool expected = name != nullptr && std::string_view(name) == (i == 0 ? "FALSE" : "TRUE");
+    H5free_memory(name);
+    signed char value = -1;
+    if (!expected || H5Tget_member_value(type, i, &value) < 0 ||
+        value != static_cast<signed char>(i)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// the element type of a data set, or a handle that is not valid
+ElementType element_type(hid_t type) {
+  const auto native = [](DType dtype, hid_t id) {
+    return ElementType{dtype, Hdf5Handle(H5Tcopy(id), H5Tclose)};
+  };
+  const std::size_t size = H5Tget_size(type);
+  switch (H5Tget_class(type)) {
+    case H5T_INTEGER: {
+      const bool is_signed = H5Tget_sign(type) == H5T_SGN_2;
+      if (size == 1) {
+        return is_signed ? native(DType::int8, H5T_NATIVE_INT8)
+                         : native(DType::uint8, H5T_NATIVE_UINT8);
+      }
+      if (size == 2) {
+        return is_signed ? native(DType::int16, H5T_NATIVE_INT16)
+                         : native(DType::uint16, H5T_NATIVE_UINT16);
+      }
+      if (size == 4) {
+        return is_signed ? native(DType::int32, H5T_NATIVE_INT32)
+                         : native(DType::uint32, H5T_NATIVE_UINT32);
+      }
+      if (size == 8) {
+        return is_signed ? native(DType::int64, H5T_NATIVE_INT64)
+                         : native(DType::uint64, H5T_NATIVE_UINT64);
+      }
+      break;
+    }
+    case H5T_FLOAT:
+      if (size == 4) return native(DType::f32, H5T_NATIVE_FLOAT);
+      if (size == 8) return native(DType::f64, H5T_NATIVE_DOUBLE);
+      break;
+    case H5T_ENUM:
+      // one byte has no byte order, so the file's own type serves in memory
+      if (is_boolean(type)) return native(DType::boolean, type);
+      break;
+    default:
+      break;
+  }
+  return {DType::uint8, Hdf5Handle()};
+}
+
+// the innermost entry of the error stack
+herr_t take_description(unsigned, const H5E_error2_t* entry, void* out) {
+  *static_cast<std::string*>(out) = entry->desc != nullptr ? entry->desc : "";
+  return 0;
+}
+
+}  // namespace
+
+Hdf5Lock::Hdf5Lock() : guard_(hdf5_mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+
+std::string hdf5_reason() {
+  std::string reason;
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, take_description, &reason);
+  if (reason.find("bad version number for datatype message") != std::string::npos) {
+    unsigned major = 0, minor = 0, patch = 0;
+    H5get_libversion(&major, &minor, &patch);
+    reason = text("its type is stored in a newer version of the format (HDF5 2.0) than libhdf5 ",
+                  major, ".", minor, ".", patch,
+                  " reads; write the file with the bounds of HDF5 1.14 or older");
+  }
+  return reason.empty() ? "libhdf5 gives no reason" : reason;
+}
+
+struct Hdf5Reader::Handles {
+  Hdf5Handle file;
+  struct Dataset {
+    Hdf5Handle id;
+    Hdf5Handle memory_type;
+  };
+  std::vector<Dataset> datasets;
+};
+
+Hdf5Reader::Hdf5Reader(const std::filesystem::path& path) : name_(path.string()) {
+  std::error_code error;
+  check(std::filesystem::is_regular_file(path, error), "cannot read ", name_,
+        ": there is no such file");
+  file_bytes_ = static_cast<i64>(std::filesystem::file_size(path, error));
+  const Hdf5Lock lock;
+  handles_ = std::make_unique<Handles>();
+  handles_->file = Hdf5Handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
+  check(handles_->file.valid(), "cannot read ", name_, " as HDF5: ", hdf5_reason());
+  describe_columns();
+}
+
+Hdf5Reader::Hdf5Reader(std::span<const std::byte> file, std::string name)
+    : name_(std::move(name)), file_bytes_(static_cast<i64>(file.size())) {
+  check(!file.empty(), "cannot read ", name_, " as HDF5: it is empty");
+  const Hdf5Lock lock;
+  handles_ = std::make_unique<Handles>();
+  const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  // in memory only, growing by 64 KiB
+  H5Pset_fapl_core(access.id(), std::size_t{1} << 16, false);
+  check(H5Pset_file_image(access.id(), const_cast<std::byte*>(file.data()), file.size()) >= 0,
+        "cannot read ", name_, " as HDF5: ", hdf5_reason());
+  handles_->file = Hdf5Handle(H5Fopen(name_.c_str(), H5F_ACC_RDONLY, access.id()), H5Fclose);
+  check(handles_->file.valid(), "cannot read ", name_, " as HDF5: ", hdf5_reason());
+  describe_columns();
+}
+
+Hdf5Reader::~Hdf5Reader() {
+  const Hdf5Lock lock;
+  handles_.reset();
+}
+
+void Hdf5Reader::describe_columns() {
+  // whatever fails here must release its identifiers before the lock goes
+  try {
+    H5G_info_t group = {};
+    check(H5Gget_info(handles_->file.id(), &group) >= 0, "cannot read ", name_, ": ",
+          hdf5_reason());
+    check(group.nlinks <= static_cast<hsize_t>(kMaxColumns), "cannot read ", name_, ": it has ",
+          group.nlinks, " entries, at most ", kMaxColumns, " are supported");
+    for (hsize_t i = 0; i < group.nlinks; ++i) {
+      const auto name_at = [&](char* out, std::size_t size) {
+        return H5Lget_name_by_idx(handles_->file.id(), ".", H5_INDEX_NAME, H5_ITER_INC, i, out,
+                                  size, H5P_DEFAULT);
+      };
+      const ssize_t length = name_at(nullptr, 0);
+      check(length >= 0 && length < 4096, "cannot read ", name_, ": ", hdf5_reason());
+      std::string entry(static_cast<std::size_t>(length) + 1, '\0');
+      check(name_at(entry.data(), entry.size()) >= 0, "cannot read ", name_, ": ", hdf5_reason());
+      entry.pop_back();
+      // links to other places and other files are not followed
+      H5L_info_t link = {};
+      if (H5Lget_info(handles_->file.id(), entry.c_str(), &link, H5P_DEFAULT) < 0 ||
+          link.type != H5L_TYPE_HARD) {
+        continue;
+      }
+      const Hdf5Handle object(H5Oopen(handles_->file.id(), entry.c_str(), H5P_DEFAULT), H5Oclose);
+      if (object.valid() && H5Iget_type(object.id()) != H5I_DATASET) continue;
+      const auto index = static_cast<i64>(columns_.size());
+      handles_->datasets.emplace_back();
+      columns_.push_back(describe(entry, index));
+    }
+  } catch (...) {
+    handles_.reset();
+    throw;
+  }
+}
+
+Hdf5Column Hdf5Reader::describe(const std::string& column_name, i64 index) {
+  Hdf5Column column;
+  column.name = column_name;
+  auto& dataset = handles_->datasets[static_cast<std::size_t>(index)];
+  dataset.id =
+      Hdf5Handle(H5Dopen2(handles_->file.id(), column_name.c_str(), H5P_DEFAULT), H5Dclose);
+  const auto refuse = [&](std::string why) {
+    column.refusal = std::move(why);
+    return column;
+  };
+  if (!dataset.id.valid()) return refuse(hdf5_reason());
+
+  // type
+  const Hdf5Handle type(H5Dget_type(dataset.id.id()), H5Tclose);
+  if (!type.valid()) return refuse(hdf5_reason());
+  ElementType element = element_type(type.id());
+  if (!element.memory.valid()) return refuse("its elements are neither numbers nor booleans");
+  column.dtype = element.dtype;
+
+  // shape
+  const Hdf5Handle space(H5Dget_space(dataset.id.id()), H5Sclose);
+  const int rank = space.valid() ? H5Sget_simple_extent_ndims(space.id()) : -1;
+  if (rank < 1 || rank > Shape::kMaxRank) {
+    return refuse(text("it has ", rank, " dimensions, 1 to ", Shape::kMaxRank, " are supported"));
+  }
+  std::array<hsize_t, Shape::kMaxRank> sizes = {};
+  if (H5Sget_simple_extent_dims(space.id(), sizes.data(), nullptr) < 0) {
+    return refuse(hdf5_reason());
+  }
+  constexpr hsize_t kMaxSize = hsize_t{1} << 48;
+  std::array<i64, Shape::kMaxRank> row = {};
+  i64 row_bytes = element_bytes(column.dtype);
+  for (int d = 0; d < rank; ++d) {
+    const hsize_t size = sizes[static_cast<std::size_t>(d)];
+    if (size > kMaxSize || (d > 0 && size == 0)) {
+      return refuse(text("dimension ", d, " is ", size));
+    }
+    if (d == 0) continue;
+    row[static_cast<std::size_t>(d - 1)] = static_cast<i64>(size);
+    row_bytes = bounded_product(row_bytes, static_cast<i64>(size));
+  }
+  column.rows = static_cast<i64>(sizes[0]);
+  if (row_bytes > kMaxChunkBytes) {
+    return refuse(
+        text("a row has ", row_bytes, " bytes, at most ", kMaxChunkBytes, " are supported"));
+  }
+  column.row = Shape(std::span<const i64>(row.data(), static_cast<std::size_t>(rank - 1)));
+  const i64 total = bounded_product(row_bytes, column.rows);
+  if (total > kAlwaysAllowed && total / kMaxExpansion > file_bytes_) {
+    return refuse(text("it claims ", column.rows, " rows of ", row_bytes,
+                       " bytes, more than a file of ", file_bytes_, " bytes can hold"));
+  }
+
+  // storage
+  const Hdf5Handle creation(H5Dget_create_plist(dataset.id.id()), H5Pclose);
+  if (!creation.valid()) return refuse(hdf5_reason());
+  const H5D_layout_t layout = H5Pget_layout(creation.id());
+  if (layout != H5D_CHUNKED && layout != H5D_CONTIGUOUS && layout != H5D_COMPACT) {
+    return refuse("it is a virtual data set, kept elsewhere");
+  }
+  if (H5Pget_external_count(creation.id()) != 0) return refuse("its data is kept in other files");
+  dataset.memory_type = std::move(element.memory);
+  if (layout != H5D_CHUNKED) return column;
+
+  std::array<hsize_t, Shape::kMaxRank> chunk = {};
+  if (H5Pget_chunk(creation.id(), rank, chunk.data()) != rank) return refuse(hdf5_reason());
+  i64 chunk_bytes = element_bytes(column.dtype);
+  for (int d = 0; d < rank; ++d) {
+    const hsize_t size = chunk[static_cast<std::size_t>(d)];
+    if (size == 0 || size > kMaxSize) return refuse(text("its chunks have ", size, " rows"));
+    chunk_bytes = bounded_product(chunk_bytes, static_cast<i64>(size));
+  }
+  if (chunk_bytes > kMaxChunkBytes ||
+      (chunk_bytes > kAlwaysAllowed && chunk_bytes / kMaxExpansion > file_bytes_)) {
+    return refuse(text("its chunks have ", chunk_bytes, " bytes, too many for a file of ",
+                       file_bytes_, " bytes"));
+  }
+  column.chunk_rows = static_cast<i64>(chunk[0]);
+  const int filters = H5Pget_nfilters(creation.id());
+  if (filters == 0) return column;
+
+  // one filter, Blosc, around whole rows
+  unsigned flags = 0;
+  unsigned config = 0;
+  std::array<unsigned, 16> parameters = {};
+  std::size_t parameter_count = parameters.size();
+  const H5Z_filter_t filter = filters == 1
+                                  ? H5Pget_filter2(creation.id(), 0, &flags, &parameter_count,
+                                                   parameters.data(), 0, nullptr, &config)
+                                  : -1;
+  if (filter != kBloscFilter) {
+    return refuse(filters == 1 ? text("its chunks go through filter ", filter,
+                                      ", of which only Blosc (32001) is supported")
+                               : text("its chunks go through ", filters,
+                                      " filters, only one (Blosc, 32001) is supported"));
+  }
+  for (int d = 1; d < rank; ++d) {
+    if (chunk[static_cast<std::size_t>(d)] != sizes[static_cast<std::size_t>(d)]) {
+      return refuse("its chunks cut rows");
+    }
+  }
+  // the frames are decoded here and not by libhdf5, which would turn foreign byte orders
+  if (element.dtype != DType::boolean && H5Tequal(type.id(), dataset.memory_type.id()) <= 0) {
+    return refuse("its elements have a foreign byte order");
+  }
+  column.blosc = true;
+  return column;
+}
+
+i64 Hdf5Reader::find(std::string_view column_name) const {
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    if (columns_[i].name == column_name) return static_cast<i64>(i);
+  }
+  return -1;
+}
+
+const Hdf5Column& Hdf5Reader::readable(i64 index) const {
+  check(index >= 0 && index < static_cast<i64>(columns_.size()), name_, " has no column ", index);
+  const Hdf5Column& column = columns_[static_cast<std::size_t>(index)];
+  check(column.refusal.empty(), "cannot read column ", column.name, " of ", name_, ": ",
+        column.refusal);
+  return column;
+}
+
+namespace {
+
+void normalise_booleans(const Hdf5Column& column, std::byte* values, i64 rows) {
+  if (column.dtype != DType::boolean) return;
+  for (i64 i = 0; i < rows * column.row_bytes(); ++i) {
+    values[i] = values[i] == std::byte{0} ? std::byte{0} : std::byte{1};
+  }
+}
+
+}  // namespace
+
+void Hdf5Reader::read(i64 index, i64 begin, i64 end, i64 stride, std::byte* out) const {
+  const Hdf5Column& column = readable(index);
+  check(begin >= 0 && begin <= end && end <= column.rows && stride > 0, "rows ", begin, " to ", end,
+        " by ", stride, " of column ", column.name, " were asked for, ", name_, " has ",
+        column.rows);
+  const i64 count = (end - begin + stride - 1) / stride;
+  if (count == 0) return;
+
+  if (column.blosc) {
+    // chunk by chunk; who reads rows here and there keeps chunks with read_chunk()
+    std::vector<std::byte> chunk(static_cast<std::size_t>(column.chunk_rows * column.row_bytes()));
+    i64 held = -1;
+    for (i64 i = 0; i < count; ++i) {
+      const i64 row = begin + i * stride;
+      if (row / column.chunk_rows != held) {
+        held = row / column.chunk_rows;
+        read_chunk(index, held, chunk.data());
+      }
+      std::memcpy(out + i * column.row_bytes(),
+                  chunk.data() + row % column.chunk_rows * column.row_bytes(),
+                  static_cast<std::size_t>(column.row_bytes()));
+    }
+    return;
+  }
+
+  {
+    const Hdf5Lock lock;
+    const auto& dataset = handles_->datasets[static_cast<std::size_t>(index)];
+    const Hdf5Handle space(H5Dget_space(dataset.id.id()), H5Sclose);
+    std::array<hsize_t, Shape::kMaxRank> start = {}, step = {}, sizes = {};
+    start[0] = static_cast<hsize_t>(begin);
+    step[0] = static_cast<hsize_t>(stride);
+    sizes[0] = static_cast<hsize_t>(count);
+    const int rank = column.row.rank() + 1;
+    for (int d = 1; d < rank; ++d) {
+      step[static_cast<std::size_t>(d)] = 1;
+      sizes[static_cast<std::size_t>(d)] = static_cast<hsize_t>(column.row[d - 1]);
+    }
+    const Hdf5Handle memory(H5Screate_simple(rank, sizes.data(), nullptr), H5Sclose);
+    const bool done = space.valid() && memory.valid() &&
+                      H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start.data(), step.data(),
+                                          sizes.data(), nullptr) >= 0 &&
+                      H5Dread(dataset.id.id(), dataset.memory_type.id(), memory.id(), space.id(),
+                              H5P_DEFAULT, out) >= 0;
+    check(done, "cannot read rows ", begin, " to ", end, " of column ", column.name, " of ", name_,
+          ": ", hdf5_reason());
+  }
+  normalise_booleans(column, out, count);
+}
+
+void Hdf5Reader::read_chunk(i64 index, i64 chunk, std::byte* out) const {
+  const Hdf5Column& column = readable(index);
+  check(column.blosc && chunk >= 0 && chunk * column.chunk_rows < column.rows, "column ",
+        column.name, " of ", name_, " has no Blosc chunk ", chunk);
+  const auto where = [&] {
+    return text("cannot read chunk ", chunk, " of column ", column.name, " of ", name_, ": ");
+  };
+  const i64 chunk_bytes = column.chunk_rows * column.row_bytes();
+
+  std::vector<std::byte> frame;
+  {
+    const Hdf5Lock lock;
+    const hid_t dataset = handles_->datasets[static_cast<std::size_t>(index)].id.id();
+    std::array<hsize_t, Shape::kMaxRank> offset = {};
+    offset[0] = static_cast<hsize_t>(chunk * column.chunk_rows);
+    hsize_t stored = 0;
+    check(H5Dget_chunk_storage_size(dataset, offset.data(), &stored) >= 0, where(), hdf5_reason());
+    check(stored <= static_cast<hsize_t>(file_bytes_), where(), "it claims ", stored,
+          " bytes in a file of ", file_bytes_);
+    frame.resize(static_cast<std::size_t>(stored));
+    if (stored > 0) {
+      uint32_t skipped = 0;
+      check(H5Dread_chunk(dataset, H5P_DEFAULT, offset.data(), &skipped, frame.data()) >= 0,
+            where(), hdf5_reason());
+      // bit 0: this chunk was stored without its first filter
+      if ((skipped & 1u) != 0) {
+        check(static_cast<i64>(stored) == chunk_bytes, where(), "it has ", stored, " bytes, ",
+              chunk_bytes, " are needed");
+        std::memcpy(out, frame.data(), frame.size());
+        return;
+      }
+    }
+  }
+
+  // a chunk that was never written holds zeros
+  if (frame.empty()) {
+    std::memset(out, 0, static_cast<std::size_t>(chunk_bytes));
+    return;
+  }
+  // the frame's own sizes must be those of the chunk before anything is decoded
+  std::size_t decoded = 0;
+  check(frame.size() >= BLOSC_MIN_HEADER_LENGTH &&
+            blosc_cbuffer_validate(frame.data(), frame.size(), &decoded) == 0,
+        where(), "it is not a whole Blosc frame");
+  check(static_cast<i64>(decoded) == chunk_bytes, where(), "its Blosc frame holds ", decoded,
+        " bytes, ", chunk_bytes, " are needed");
+  const int written =
+      blosc_decompress_ctx(frame.data(), out, static_cast<std::size_t>(chunk_bytes), 1);
+  check(written == chunk_bytes, where(), "its Blosc frame is damaged");
+  normalise_booleans(column, out, column.chunk_rows);
+}
+
+}  // namespace orrery
