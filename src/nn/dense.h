@@ -10,7 +10,8 @@ namespace orrery::nn {
 
 // y = x W^T + bias (+ residual)
 //
-//   x   [rows, inputs], y [rows, outputs], residual [rows, outputs] or empty: last dimensions contiguous, y is not x;
+//   x   [rows, inputs], y [rows, outputs], residual [rows, outputs] or empty: last dimensions
+//   contiguous, y is not x;
 //       residual may be y
 //
 // tolerant and steady as gemm

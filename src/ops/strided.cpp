@@ -1,0 +1,56 @@
+#include "ops/strided.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace orrery {
+
+namespace {
+
+// about 64 KiB a task: far above the cost of handing one out
+constexpr i64 kTaskFloats = 16384;
+
+void check_pair(const char* name, View<const float, 3> from, View<float, 3> to) {
+  check(from.sizes() == to.sizes(), name, ": from is ", from.shape(), ", to is ", to.shape());
+  check(to.size(2) <= 1 || (from.stride(2) == 1 && to.stride(2) == 1), name,
+        ": last dimensions must be contiguous");
+}
+
+// body(from row, to row) for every pair of rows
+template <typename Body>
+void for_each_row(Context& ctx, View<const float, 3> from, View<float, 3> to, const Body& body) {
+  const i64 rows = to.size(0) * to.size(1);
+  const i64 grain = std::max<i64>(1, kTaskFloats / std::max<i64>(1, to.size(2)));
+  ctx.parallel_ranges(rows, grain, [&](i64 begin, i64 end, int) {
+    for (i64 row = begin; row < end; ++row) {
+      const i64 i = row / to.size(1), j = row % to.size(1);
+      body(from.data() + i * from.stride(0) + j * from.stride(1),
+           to.data() + i * to.stride(0) + j * to.stride(1));
+    }
+  });
+}
+
+}  // namespace
+
+void copy(Context& ctx, View<const float, 3> from, View<float, 3> to) {
+  check_pair("copy", from, to);
+  const auto bytes = static_cast<std::size_t>(to.size(2)) * sizeof(float);
+  for_each_row(ctx, from, to, [&](const float* in, float* out) { std::memcpy(out, in, bytes); });
+}
+
+void add_to(Context& ctx, View<const float, 3> from, View<float, 3> to) {
+  check_pair("add_to", from, to);
+  const i64 width = to.size(2);
+  for_each_row(ctx, from, to, [&](const float* in, float* out) {
+    for (i64 k = 0; k < width; ++k) out[k] += in[k];
+  });
+}
+
+void fill(Context& ctx, float value, View<float, 1> to) {
+  check(to.contiguous(), "fill: the view must be contiguous");
+  ctx.parallel_ranges(to.numel(), kTaskFloats, [&](i64 begin, i64 end, int) {
+    std::fill(to.data() + begin, to.data() + end, value);
+  });
+}
+
+}  // namespace orrery
