@@ -195,22 +195,27 @@ TEST_F(Hdf5, FullDiskIsOneErrorAndTheProcessGoesOn) {
   const auto before = std::signal(SIGXFSZ, SIG_IGN);
   rlimit old = {};
   ::getrlimit(RLIMIT_FSIZE, &old);
-  const rlimit small = {200000, old.rlim_max};
-  ::setrlimit(RLIMIT_FSIZE, &small);
-  const auto fill = [&] {
-    AtomicFile target(file("full.h5"));
-    Hdf5Writer writer(target.temporary());
-    const i64 column = writer.add_column("noise", DType::int64, {64}, 10, false);
-    std::vector<i64> noise(640);
-    Random random(1, 1);
-    for (int i = 0; i < 100; ++i) {
-      for (i64& number : noise) number = static_cast<i64>(random.bits64());
-      writer.append(column, 10, noise.data());
-    }
-    writer.close();
-    target.commit();
-  };
-  EXPECT_THAT(fill, ThrowsMessage<Error>(HasSubstr("cannot write")));
+  // while columns are made, in the middle of the rows, and when all but the last is written
+  for (const rlim_t limit : {100, 3000, 200000, 515000}) {
+    const rlimit small = {limit, old.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &small);
+    const auto fill = [&] {
+      AtomicFile target(file("full.h5"));
+      Hdf5Writer writer(target.temporary());
+      const i64 plain = writer.add_column("plain", DType::int64, {64}, 10, false);
+      const i64 packed = writer.add_column("packed", DType::int64, {64}, 7, true);
+      std::vector<i64> noise(640);
+      Random random(1, 1);
+      for (int i = 0; i < 50; ++i) {
+        for (i64& number : noise) number = static_cast<i64>(random.bits64());
+        writer.append(plain, 10, noise.data());
+        writer.append(packed, 10, noise.data());
+      }
+      writer.close();
+      target.commit();
+    };
+    EXPECT_THAT(fill, ThrowsMessage<Error>(HasSubstr("cannot write"))) << limit;
+  }
   ::setrlimit(RLIMIT_FSIZE, &old);
   std::signal(SIGXFSZ, before);
   EXPECT_TRUE(std::filesystem::is_empty(folder_));

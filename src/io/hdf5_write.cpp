@@ -90,15 +90,15 @@ Hdf5Writer::~Hdf5Writer() {
   const Hdf5Lock lock;
   if (handles_->file.valid()) {
     // Given up. What libhdf5 still holds cannot be dropped, it wants to be written; on a full disk
-    // that fails, the file stays open, and libhdf5 tries again when the process ends. So it goes to
-    // a nameless file in memory instead.
+    // that fails, the file stays open, and libhdf5 crashes when the process ends. So the rest goes
+    // to where everything fits.
     void* handle = nullptr;
-    const int memory = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (memory >= 0 && H5Fget_vfd_handle(handles_->file.id(), H5P_DEFAULT, &handle) >= 0 &&
+    const int sink = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (sink >= 0 && H5Fget_vfd_handle(handles_->file.id(), H5P_DEFAULT, &handle) >= 0 &&
         handle != nullptr) {
-      ::dup2(memory, *static_cast<int*>(handle));
+      ::dup2(sink, *static_cast<int*>(handle));
     }
-    if (memory >= 0) ::close(memory);
+    if (sink >= 0) ::close(sink);
   }
   columns_.clear();
   handles_.reset();
