@@ -1,0 +1,111 @@
+#include "ops/image.h"
+
+#include "ops/image_ref.h"
+#include "ops/test_support.h"
+
+namespace orrery {
+namespace {
+
+using namespace test;
+
+std::vector<u8> random_bytes(i64 count, u64 seed) {
+  std::vector<u8> bytes(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<u8>(philox(seed, 5, i)[0]);
+  return bytes;
+}
+
+TEST(Image, NormalizesEveryByteExactly) {
+  Context ctx({.threads = 2});
+  std::vector<u8> bytes;
+  for (int value = 0; value < 256; ++value) {
+    for (int c = 0; c < 3; ++c) bytes.push_back(static_cast<u8>(value));
+  }
+  std::vector<float> out(bytes.size()), expected(bytes.size());
+  const View<const u8, 4> view(bytes.data(), {1, 4, 64, 3});
+  normalize_images(ctx, view, View<float, 4>(out.data(), {1, 3, 4, 64}));
+  normalize_images_ref(view, View<float, 4>(expected.data(), {1, 3, 4, 64}));
+  EXPECT_TRUE(same_bits(out, expected));
+  // black and white, green channel, by hand
+  EXPECT_FLOAT_EQ(out[256], -0.456f / 0.224f);
+  EXPECT_FLOAT_EQ(out[256 + 255], (1.0f - 0.456f) / 0.224f);
+}
+
+TEST(Image, PatchRowsEqualReferenceAndEachOther) {
+  Context ctx({.threads = 2});
+  for (const i64 patch : {1, 3, 4, 7}) {
+    // the last rows and columns belong to no patch
+    const i64 n = 2, height = 17, width = 22;
+    const auto bytes = random_bytes(n * height * width * 3, 1);
+    const View<const u8, 4> byte_view(bytes.data(), {n, height, width, 3});
+    std::vector<float> image(bytes.size());
+    const View<float, 4> image_view(image.data(), {n, 3, height, width});
+    normalize_images_ref(byte_view, image_view);
+    const i64 patches = (height / patch) * (width / patch);
+    std::vector<float> expected(static_cast<std::size_t>(n * patches * 3 * patch * patch)),
+        out(expected.size()), direct(expected.size());
+    patch_rows_ref(image_view, patch,
+                   View<float, 3>(expected.data(), {n, patches, 3 * patch * patch}));
+    patch_rows(ctx, image_view, patch, View<float, 3>(out.data(), {n, patches, 3 * patch * patch}));
+    patch_rows_from_bytes(ctx, byte_view, patch,
+                          View<float, 3>(direct.data(), {n, patches, 3 * patch * patch}));
+    EXPECT_TRUE(same_bits(out, expected)) << "patch " << patch;
+    EXPECT_TRUE(same_bits(direct, expected)) << "patch " << patch;
+  }
+}
+
+TEST(Image, ResizeEqualsReference) {
+  Context ctx({.threads = 2});
+  struct Sizes {
+    i64 in_h, in_w, out_h, out_w;
+  };
+  for (const Sizes s : {Sizes{5, 7, 5, 7}, Sizes{40, 50, 9, 31}, Sizes{3, 2, 8, 9},
+                        Sizes{1, 1, 4, 4}, Sizes{64, 33, 1, 1}, Sizes{57, 57, 56, 56}}) {
+    const auto in = random_values(2 * 3 * s.in_h * s.in_w, 1);
+    std::vector<float> out(static_cast<std::size_t>(2 * 3 * s.out_h * s.out_w)),
+        expected(out.size());
+    const View<const float, 4> from(in.data(), {2, 3, s.in_h, s.in_w});
+    resize_antialias(ctx, from, View<float, 4>(out.data(), {2, 3, s.out_h, s.out_w}));
+    resize_antialias_ref(from, View<float, 4>(expected.data(), {2, 3, s.out_h, s.out_w}));
+    // two passes, weights that sum to 1, values up to 4
+    EXPECT_LE(max_difference(out, expected), 2e-6) << s.in_h << " x " << s.in_w;
+    if (s.in_h == s.out_h && s.in_w == s.out_w) {
+      EXPECT_TRUE(same_bits(out, in));
+    }
+  }
+}
+
+TEST(Image, BicubicEqualsReferenceAndKeepsTheSameSize) {
+  Context ctx({.threads = 2});
+  for (const i64 height : {1, 3, 4, 9}) {
+    for (const i64 width : {2, 4, 11}) {
+      const auto in = random_values(4 * 4 * 5, 1);
+      std::vector<float> out(static_cast<std::size_t>(height * width * 5)), expected(out.size());
+      const View<const float, 3> from(in.data(), {4, 4, 5});
+      bicubic_grid(ctx, from, View<float, 3>(out.data(), {height, width, 5}));
+      bicubic_grid_ref(from, View<float, 3>(expected.data(), {height, width, 5}));
+      // sixteen terms, weights below 1.3 in sum of sizes squared, values up to 4
+      EXPECT_LE(max_difference(out, expected), 4e-6) << height << " x " << width;
+      if (height == 4 && width == 4) {
+        EXPECT_TRUE(same_bits(out, in));
+      }
+    }
+  }
+}
+
+TEST(Image, RefusesWrongShapes) {
+  Context ctx({.threads = 1});
+  std::vector<u8> bytes(4 * 4 * 4);
+  std::vector<float> out(64);
+  EXPECT_THROW(normalize_images(ctx, View<const u8, 4>(bytes.data(), {1, 4, 4, 4}),
+                                View<float, 4>(out.data(), {1, 4, 4, 4})),
+               Error);
+  EXPECT_THROW(patch_rows(ctx, View<const float, 4>(out.data(), {1, 1, 4, 4}), 0,
+                          View<float, 3>(out.data(), {1, 4, 4})),
+               Error);
+  EXPECT_THROW(patch_rows(ctx, View<const float, 4>(out.data(), {1, 1, 4, 4}), 2,
+                          View<float, 3>(out.data(), {1, 3, 4})),
+               Error);
+}
+
+}  // namespace
+}  // namespace orrery
