@@ -1,0 +1,68 @@
+#pragma once
+
+#include <memory>
+
+#include "models/lewm/encode.h"
+#include "models/lewm/rollout.h"
+#include "plan/dynamics.h"
+
+namespace orrery::lewm {
+
+// What distance to the goal means for a plan.
+struct Objective {
+  enum class Reduction { sum, mean };  // over the latent's numbers
+  Reduction reduction = Reduction::sum;
+};
+
+// The planner's view of a LeWM: for each environment the latents of its present frames and of its
+// goal, and
+//
+//   cost[e, s] = sum_d (last predicted latent[e, s, d] - goal latent[e, d])^2
+//
+// Latents are set before planning (observe), candidates come z-scored. One block of memory; nothing
+// allocates after construction.
+class GoalDynamics final : public Dynamics {
+ public:
+  struct Sizes {
+    i64 environments = 1;  // at most
+    i64 samples = 300;
+    i64 horizon = 5;  // blocks
+    i64 history = 1;  // context frames
+  };
+
+  // The model outlives the dynamics.
+  GoalDynamics(Context& ctx, const Model& model, Sizes sizes, Objective objective = {});
+
+  // How many environments the next plan is for; their contexts and goals are set anew.
+  void begin(i64 environments);
+  // context [history, D], prefix [history - 1, A] (the blocks between its frames; empty for one
+  // frame), goal [D]
+  void observe(i64 environment, View<const float, 2> context, View<const float, 2> prefix,
+               View<const float, 1> goal);
+
+  i64 environments() const override { return environments_; }
+  i64 action_dim() const override { return model_->config().action.input; }
+  void rollout_cost(Context& ctx, i64 first_environment, View<const float, 4> actions,
+                    View<float, 2> cost) override;
+
+  // What the model imagines for one plan [horizon, A]: latents [history + horizon, D], the context
+  // first.
+  void imagine(Context& ctx, i64 environment, View<const float, 2> plan, View<float, 2> latents);
+
+ private:
+  View<const float, 2> context_of(i64 environment) const;
+  View<const float, 2> prefix_of(i64 environment) const;
+
+  const Model* model_;
+  Sizes sizes_;
+  Objective objective_;
+  i64 environments_ = 0;
+  RolloutState rollout_;
+  Block memory_;
+  View<float, 3> contexts_;  // [environments, history, D]
+  View<float, 3> prefixes_;  // [environments, history - 1, A]
+  View<float, 2> goals_;     // [environments, D]
+  View<float, 2> last_;      // [samples, D]
+};
+
+}  // namespace orrery::lewm
