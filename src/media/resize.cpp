@@ -4,6 +4,10 @@
 #include <cmath>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "base/error.h"
 
 namespace orrery {
@@ -70,105 +74,94 @@ ResizePlan::Axis make_axis(i64 in, i64 out) {
   return axis;
 }
 
-using Bytes8 = u8 __attribute__((vector_size(8)));
-using Ints8 = i32 __attribute__((vector_size(32)));
+u8 byte_of(i32 sum) { return static_cast<u8>(std::clamp(sum >> kPrecision, 0, 255)); }
 
-[[gnu::always_inline]] inline u8 byte_of(i32 sum) {
-  return static_cast<u8>(std::clamp(sum >> kPrecision, 0, 255));
-}
+// One row in each direction. row [in * 3 bytes and padding] -> out [out * 3]; taps rows of `width`
+// bytes that are `stride` apart -> out [width].
+struct RowKernels {
+  void (*horizontal)(const ResizePlan::Axis& axis, const u8* row, u8* out);
+  void (*vertical)(const i32* weights, i64 taps, const u8* rows, i64 stride, i64 width, u8* out);
+};
 
-// row [in * 3 and padding] -> out [out * 3]. Two taps at a time: 8 bytes are two pixels and more,
-// and become r g b x r g b x of 32 bits each.
-[[gnu::always_inline]] inline void row_horizontal(const ResizePlan::Axis& axis, const u8* row,
-                                                  u8* out) {
-  const i32* weights = axis.spread.data();
-  for (i64 i = 0; i < axis.out; ++i, out += 3) {
+void horizontal_plain(const ResizePlan::Axis& axis, const u8* row, u8* out) {
+  const i32* weights = axis.weights.data();
+  for (i64 i = 0; i < axis.out; ++i, out += 3, weights += axis.taps) {
     const u8* from = row + static_cast<i64>(axis.first[static_cast<std::size_t>(i)]) * 3;
-    Ints8 sum = {kHalf, kHalf, kHalf, kHalf, 0, 0, 0, 0};
-    for (i64 t = 0; t < axis.taps; t += 2, from += 6, weights += 8) {
-      Bytes8 bytes;
-      std::memcpy(&bytes, from, 8);
-      const Bytes8 pixels = __builtin_shufflevector(bytes, bytes, 0, 1, 2, 2, 3, 4, 5, 5);
-      Ints8 weight;
-      std::memcpy(&weight, weights, 32);
-      sum += __builtin_convertvector(pixels, Ints8) * weight;
+    i32 sums[3] = {kHalf, kHalf, kHalf};
+    for (i64 t = 0; t < axis.taps; ++t) {
+      for (int c = 0; c < 3; ++c) sums[c] += from[t * 3 + c] * weights[t];
     }
-    for (int c = 0; c < 3; ++c) out[c] = byte_of(sum[c] + sum[c + 4]);
+    for (int c = 0; c < 3; ++c) out[c] = byte_of(sums[c]);
   }
 }
 
-// rows of `width` bytes, `stride` apart -> out [width]: one output row
-[[gnu::always_inline]] inline void row_vertical(const i32* weights, i64 taps, const u8* rows,
-                                                i64 stride, i64 width, u8* out) {
-  i64 x = 0;
-  for (; x + 16 <= width; x += 16) {
-    Ints8 low = {kHalf, kHalf, kHalf, kHalf, kHalf, kHalf, kHalf, kHalf};
-    Ints8 high = low;
-    for (i64 t = 0; t < taps; ++t) {
-      Bytes8 a, b;
-      std::memcpy(&a, rows + t * stride + x, 8);
-      std::memcpy(&b, rows + t * stride + x + 8, 8);
-      low += __builtin_convertvector(a, Ints8) * weights[t];
-      high += __builtin_convertvector(b, Ints8) * weights[t];
-    }
-    for (int c = 0; c < 8; ++c) out[x + c] = byte_of(low[c]);
-    for (int c = 0; c < 8; ++c) out[x + 8 + c] = byte_of(high[c]);
-  }
-  for (; x < width; ++x) {
+void vertical_plain(const i32* weights, i64 taps, const u8* rows, i64 stride, i64 width, u8* out) {
+  for (i64 x = 0; x < width; ++x) {
     i32 sum = kHalf;
     for (i64 t = 0; t < taps; ++t) sum += rows[t * stride + x] * weights[t];
     out[x] = byte_of(sum);
   }
 }
 
-// Both directions; `middle` has in_height rows of out_width pixels, `row` one padded input row.
-[[gnu::always_inline]] inline void resize_body(const ResizePlan& plan, View<const u8, 3> in,
-                                               View<u8, 3> out, u8* row, u8* middle) {
-  const ResizePlan::Axis& horizontal = plan.horizontal;
-  const ResizePlan::Axis& vertical = plan.vertical;
-  const i64 row_bytes = out.size(1) * 3;
-  const u8* rows = in.data();
-  i64 stride = in.stride(0);
-  if (horizontal.in != horizontal.out) {
-    const bool last = vertical.in == vertical.out;
-    for (i64 y = 0; y < in.size(0); ++y) {
-      std::memcpy(row, in.data() + y * in.stride(0), static_cast<std::size_t>(horizontal.in * 3));
-      row_horizontal(horizontal, row,
-                     last ? out.data() + y * out.stride(0) : middle + y * row_bytes);
-    }
-    if (last) return;
-    rows = middle;
-    stride = row_bytes;
-  }
-  for (i64 y = 0; y < out.size(0); ++y) {
-    u8* to = out.data() + y * out.stride(0);
-    if (vertical.in == vertical.out) {
-      std::memcpy(to, rows + y * stride, static_cast<std::size_t>(row_bytes));
-      continue;
-    }
-    const i64 first = vertical.first[static_cast<std::size_t>(y)];
-    // rows behind the last do not exist; their weights are 0
-    row_vertical(vertical.weights.data() + y * vertical.taps,
-                 std::min(vertical.taps, vertical.in - first), rows + first * stride, stride,
-                 row_bytes, to);
-  }
-}
-
-void resize_any(const ResizePlan& plan, View<const u8, 3> in, View<u8, 3> out, u8* row,
-                u8* middle) {
-  resize_body(plan, in, out, row, middle);
-}
+constexpr RowKernels kPlain = {horizontal_plain, vertical_plain};
 
 #if defined(__x86_64__)
-// the same source, compiled for AVX2; only what is inlined into it is
-[[gnu::target("avx2")]] void resize_avx2(const ResizePlan& plan, View<const u8, 3> in,
-                                         View<u8, 3> out, u8* row, u8* middle) {
-  resize_body(plan, in, out, row, middle);
+
+// two taps at a time: 8 bytes are two pixels and more, and become r g b x r g b x of 32 bits
+[[gnu::target("avx2")]] void horizontal_avx2(const ResizePlan::Axis& axis, const u8* row, u8* out) {
+  const __m128i split = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+  const i32* weights = axis.spread.data();
+  for (i64 i = 0; i < axis.out; ++i, out += 3) {
+    const u8* from = row + static_cast<i64>(axis.first[static_cast<std::size_t>(i)]) * 3;
+    __m256i sums = _mm256_setr_epi32(kHalf, kHalf, kHalf, 0, 0, 0, 0, 0);
+    for (i64 t = 0; t < axis.taps; t += 2, from += 6, weights += 8) {
+      const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+      const __m256i pixels = _mm256_cvtepu8_epi32(_mm_shuffle_epi8(bytes, split));
+      const __m256i weight = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights));
+      sums = _mm256_add_epi32(sums, _mm256_mullo_epi32(pixels, weight));
+    }
+    const __m128i sum =
+        _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    const __m128i words = _mm_packus_epi32(_mm_srai_epi32(sum, kPrecision), _mm_setzero_si128());
+    const i32 pixel = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+    std::memcpy(out, &pixel, 3);
+  }
 }
-bool has_avx2() { return __builtin_cpu_supports("avx2"); }
+
+[[gnu::target("avx2")]] void vertical_avx2(const i32* weights, i64 taps, const u8* rows, i64 stride,
+                                           i64 width, u8* out) {
+  i64 x = 0;
+  for (; x + 16 <= width; x += 16) {
+    __m256i low = _mm256_set1_epi32(kHalf);
+    __m256i high = low;
+    for (i64 t = 0; t < taps; ++t) {
+      const __m128i bytes =
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows + t * stride + x));
+      const __m256i weight = _mm256_set1_epi32(weights[t]);
+      low = _mm256_add_epi32(low, _mm256_mullo_epi32(_mm256_cvtepu8_epi32(bytes), weight));
+      high = _mm256_add_epi32(
+          high, _mm256_mullo_epi32(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)), weight));
+    }
+    // packing works within halves of 128 bits: put the quarters back in order
+    const __m256i words =
+        _mm256_permute4x64_epi64(_mm256_packus_epi32(_mm256_srai_epi32(low, kPrecision),
+                                                     _mm256_srai_epi32(high, kPrecision)),
+                                 0b11'01'10'00);
+    const __m128i bytes =
+        _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + x), bytes);
+  }
+  vertical_plain(weights, taps, rows + x, stride, width - x, out + x);
+}
+
+constexpr RowKernels kAvx2 = {horizontal_avx2, vertical_avx2};
+bool has_avx2() { return __builtin_cpu_supports("avx2") != 0; }
+
 #else
-constexpr auto resize_avx2 = resize_any;
+
+constexpr RowKernels kAvx2 = kPlain;
 bool has_avx2() { return false; }
+
 #endif
 
 void check_packed(View<const u8, 3> picture, i64 height, i64 width, const char* which) {
@@ -198,11 +191,40 @@ void resize_bilinear_u8(const ResizePlan& plan, View<const u8, 3> in, View<u8, 3
   check_packed(out, plan.vertical.out, plan.horizontal.out, "out");
   check(scratch.size() >= plan.scratch_bytes(), "resize_bilinear_u8: scratch has ", scratch.size(),
         " bytes, ", plan.scratch_bytes(), " are needed");
-  u8* row = reinterpret_cast<u8*>(scratch.data());
-  u8* middle = row + row_scratch_bytes(plan.horizontal);
-  // what is read behind the last pixel is multiplied by 0, but should not be undefined
-  std::memset(row, 0, row_scratch_bytes(plan.horizontal));
-  (plan.wide ? resize_avx2 : resize_any)(plan, in, out, row, middle);
+  const RowKernels& kernels = plan.wide ? kAvx2 : kPlain;
+  const ResizePlan::Axis& horizontal = plan.horizontal;
+  const ResizePlan::Axis& vertical = plan.vertical;
+  const i64 row_bytes = out.size(1) * 3;
+  const u8* rows = in.data();
+  i64 stride = in.stride(0);
+
+  if (horizontal.in != horizontal.out) {
+    // a copy of each row, padded: what is read behind the last pixel is multiplied by 0
+    u8* row = reinterpret_cast<u8*>(scratch.data());
+    u8* middle = row + row_scratch_bytes(horizontal);
+    std::memset(row, 0, row_scratch_bytes(horizontal));
+    const bool last = vertical.in == vertical.out;
+    for (i64 y = 0; y < in.size(0); ++y) {
+      std::memcpy(row, in.data() + y * in.stride(0), static_cast<std::size_t>(horizontal.in * 3));
+      kernels.horizontal(horizontal, row,
+                         last ? out.data() + y * out.stride(0) : middle + y * row_bytes);
+    }
+    if (last) return;
+    rows = middle;
+    stride = row_bytes;
+  }
+  for (i64 y = 0; y < out.size(0); ++y) {
+    u8* to = out.data() + y * out.stride(0);
+    if (vertical.in == vertical.out) {
+      std::memcpy(to, rows + y * stride, static_cast<std::size_t>(row_bytes));
+      continue;
+    }
+    // rows behind the last do not exist; their weights are 0
+    const i64 first = vertical.first[static_cast<std::size_t>(y)];
+    kernels.vertical(vertical.weights.data() + y * vertical.taps,
+                     std::min(vertical.taps, vertical.in - first), rows + first * stride, stride,
+                     row_bytes, to);
+  }
 }
 
 std::vector<u8> resize_bilinear_u8(View<const u8, 3> in, i64 out_height, i64 out_width) {
