@@ -5,22 +5,24 @@
 
 namespace orrery {
 
-// out[b, t, h, :] = sum_s p[b, h, t, s] * v[b, s, h, :],  p = softmax_s(scale * <q[b, t, h, :], k[b, s, h, :]>)
+// out[b, t, h, :] = sum_s p[b, h, t, s] * v[b, s, h, :],  p = softmax_s(scale * <q[b, t, h, :],
+// k[b, s, h, :]>)
 //
-//   q               [batch, queries, heads, dim]   any strides but the last dimension contiguous: slices of a joint
-//   k, v            [batch, keys, heads, dim]      q|k|v projection are fine
-//   out             [batch, queries, heads, dim]
-//   log_sum         [batch, heads, queries], written when not empty: log of the softmax denominator, for the backward
-//   causal          query t sees keys s <= t + keys - queries
+//   q               [batch, queries, heads, dim]   any strides but the last dimension contiguous:
+//   slices of a joint k, v            [batch, keys, heads, dim]      q|k|v projection are fine out
+//   [batch, queries, heads, dim] log_sum         [batch, heads, queries], written when not empty:
+//   log of the softmax denominator, for the backward causal          query t sees keys s <= t +
+//   keys - queries
 //
 // tolerant: within 1e-5 of the reference for values of unit size, keys <= 4096
-void attention(Context& ctx, View<const float, 4> q, View<const float, 4> k, View<const float, 4> v, float scale,
-               bool causal, View<float, 4> out, View<float, 3> log_sum = {});
+void attention(Context& ctx, View<const float, 4> q, View<const float, 4> k, View<const float, 4> v,
+               float scale, bool causal, View<float, 4> out, View<float, 3> log_sum = {});
 
 // Gradients of the above, stored (not added). out and log_sum as the forward pass wrote them.
 // steady: one (batch, head) pair is one task
-void attention_backward(Context& ctx, View<const float, 4> q, View<const float, 4> k, View<const float, 4> v,
-                        float scale, bool causal, View<const float, 4> out, View<const float, 3> log_sum,
-                        View<const float, 4> dout, View<float, 4> dq, View<float, 4> dk, View<float, 4> dv);
+void attention_backward(Context& ctx, View<const float, 4> q, View<const float, 4> k,
+                        View<const float, 4> v, float scale, bool causal, View<const float, 4> out,
+                        View<const float, 3> log_sum, View<const float, 4> dout, View<float, 4> dq,
+                        View<float, 4> dk, View<float, 4> dv);
 
 }  // namespace orrery

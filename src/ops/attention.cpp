@@ -1,0 +1,70 @@
+#include "ops/attention.h"
+
+namespace orrery {
+
+namespace cpu {
+void attention(Context& ctx, View<const float, 4> q, View<const float, 4> k, View<const float, 4> v,
+               float scale, bool causal, View<float, 4> out, View<float, 3> log_sum);
+void attention_backward(Context& ctx, View<const float, 4> q, View<const float, 4> k,
+                        View<const float, 4> v, float scale, bool causal, View<const float, 4> out,
+                        View<const float, 3> log_sum, View<const float, 4> dout, View<float, 4> dq,
+                        View<float, 4> dk, View<float, 4> dv);
+}  // namespace cpu
+
+namespace {
+
+void check_inputs(const char* op, View<const float, 4> q, View<const float, 4> k,
+                  View<const float, 4> v, bool causal) {
+  const Shape keys = {q.size(0), k.size(1), q.size(2), q.size(3)};
+  check(k.shape() == keys && v.shape() == keys, op, ": q is ", q.shape(), ", k ", k.shape(), ", v ",
+        v.shape(),
+        "; [batch, keys, heads, dim] with q's batch, heads and dim was needed for k and v");
+  check(k.size(1) >= 1, op, ": there are no keys");
+  check(!causal || k.size(1) >= q.size(1), op, ": ", q.size(1), " causal queries were given ",
+        k.size(1), " keys, at least as many were needed");
+}
+
+void check_dense(const char* op, const char* name, View<const float, 4> view,
+                 View<const float, 4> like) {
+  check(view.sizes() == like.sizes(), op, ": ", name, " is ", view.shape(), ", ", like.shape(),
+        " was needed");
+  check(view.stride(3) == 1, op, ": ", name, " needs a contiguous last dimension");
+}
+
+void check_log_sum(const char* op, View<const float, 3> log_sum, View<const float, 4> q) {
+  const Shape needed = {q.size(0), q.size(2), q.size(1)};
+  check(log_sum.shape() == needed, op, ": log_sum is ", log_sum.shape(),
+        ", [batch, heads, queries] = ", needed, " was needed");
+}
+
+}  // namespace
+
+void attention(Context& ctx, View<const float, 4> q, View<const float, 4> k, View<const float, 4> v,
+               float scale, bool causal, View<float, 4> out, View<float, 3> log_sum) {
+  check_inputs("attention", q, k, v, causal);
+  check_dense("attention", "q", q, q);
+  check_dense("attention", "k", k, k);
+  check_dense("attention", "v", v, v);
+  check_dense("attention", "out", out, q);
+  if (log_sum) check_log_sum("attention", log_sum, q);
+  ORRERY_ON_DEVICE(ctx, attention, q, k, v, scale, causal, out, log_sum);
+}
+
+void attention_backward(Context& ctx, View<const float, 4> q, View<const float, 4> k,
+                        View<const float, 4> v, float scale, bool causal, View<const float, 4> out,
+                        View<const float, 3> log_sum, View<const float, 4> dout, View<float, 4> dq,
+                        View<float, 4> dk, View<float, 4> dv) {
+  check_inputs("attention_backward", q, k, v, causal);
+  check_dense("attention_backward", "q", q, q);
+  check_dense("attention_backward", "k", k, k);
+  check_dense("attention_backward", "v", v, v);
+  check_dense("attention_backward", "out", out, q);
+  check_dense("attention_backward", "dout", dout, q);
+  check_dense("attention_backward", "dq", dq, q);
+  check_dense("attention_backward", "dk", dk, k);
+  check_dense("attention_backward", "dv", dv, k);
+  check_log_sum("attention_backward", log_sum, q);
+  ORRERY_ON_DEVICE(ctx, attention_backward, q, k, v, scale, causal, out, log_sum, dout, dq, dk, dv);
+}
+
+}  // namespace orrery
