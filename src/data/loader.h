@@ -1,0 +1,75 @@
+#pragma once
+
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "data/statistics.h"
+#include "data/windows.h"
+
+namespace orrery {
+
+struct LoaderOptions {
+  i64 batch = 64;
+  u64 seed = 0;
+  bool shuffle = true;  // false: windows in their order, the same in every epoch
+  i64 prefetch = 2;     // batches made ahead
+  std::string pixels = "pixels";
+  std::string action = "action";
+};
+
+// What a training step is given. B = batch, T = num_steps.
+struct WindowBatch {
+  i64 step = -1;
+  std::vector<i64> windows;  // [B]
+  Tensor pixels;             // u8 [B, T, height, width, channels]
+  Tensor action;             // f32 [B, T, frameskip * action width], z-scored, NaN made 0
+};
+
+// Batches of windows, made ahead by a thread of its own. Batch `step` is a pure function of
+// (windows, seed, step): step s is part of epoch s / steps_per_epoch(), each epoch has its own
+// order, the windows that do not fill a batch are left out of that epoch. Training goes on at any
+// step without a saved generator.
+//
+// Memory: prefetch + 1 batches.
+class WindowLoader {
+ public:
+  // The windows and their recording must outlive the loader. `action_scale` normalises actions, a
+  // row at a time.
+  WindowLoader(const Windows& windows, ZScore action_scale, LoaderOptions options = {});
+  ~WindowLoader();
+  WindowLoader(const WindowLoader&) = delete;
+  WindowLoader& operator=(const WindowLoader&) = delete;
+
+  i64 steps_per_epoch() const { return windows_->size() / options_.batch; }
+  // Valid until the next call. Steps asked for one after the other are ready; any other step is
+  // made on demand.
+  const WindowBatch& batch(i64 step);
+  // The windows of a step, without reading them.
+  std::vector<i64> windows_of(i64 step) const;
+
+ private:
+  void make_ahead();
+  void fill(i64 step, WindowBatch& batch) const;
+  WindowBatch& slot(i64 step) { return slots_[static_cast<std::size_t>(step) % slots_.size()]; }
+
+  const Windows* windows_;
+  ZScore action_scale_;
+  LoaderOptions options_;
+  i64 pixels_ = 0;
+  i64 action_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<WindowBatch> slots_;  // slot.step is -1 while it is being filled
+  i64 wanted_ = 0;                  // the step in use, or waited for
+  i64 next_ = -1;                   // the step to make next; -1 before the first is asked for
+  std::exception_ptr failure_;
+  bool ends_ = false;
+  std::thread thread_;
+};
+
+}  // namespace orrery
