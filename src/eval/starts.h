@@ -1,0 +1,32 @@
+#pragma once
+
+#include <vector>
+
+#include "data/episodes.h"
+#include "env/environment.h"
+#include "eval/evaluation.h"
+
+namespace orrery {
+
+// What one evaluated episode begins with: taken from a recording.
+struct EvalCase {
+  Start start;
+  std::vector<double> state;       // to put the environment in
+  std::vector<double> goal_state;  // goal_offset rows later
+  Image frame;                     // what the recording shows at the start
+  Image goal;                      // and at the goal
+};
+
+// Rows that may be starts: step <= episode length - goal_offset - 1, in rising order.
+std::vector<i64> valid_start_rows(const Episodes& episodes, i64 goal_offset);
+
+// numpy.random.default_rng(seed).choice(valid rows, episodes, replace=False), sorted; with the
+// original rule of one valid row fewer. Error when the recording has too few valid rows.
+std::vector<Start> choose_starts(const Episodes& episodes, const Protocol& protocol);
+
+// Reads states and pictures. The recording's column of states is the first of pos_agent, state,
+// proprio and observation that is as wide as the environment's state.
+std::vector<EvalCase> load_cases(const Episodes& episodes, const Environment& environment,
+                                 const Protocol& protocol);
+
+}  // namespace orrery
