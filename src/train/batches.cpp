@@ -1,0 +1,32 @@
+#include "train/batches.h"
+
+namespace orrery::train {
+
+namespace {
+
+Batch views_of(const WindowBatch& batch) {
+  return {batch.pixels.view<u8, 5>(), batch.action.view<float, 3>()};
+}
+
+}  // namespace
+
+WindowBatches::WindowBatches(const Windows& training, const Windows& validation,
+                             const ZScore& action_scale, i64 batch, u64 seed)
+    : training_windows_(training.size()), validation_windows_(validation.size()) {
+  check(training_windows_ >= batch, training.episodes().name(), " has ", training_windows_,
+        " training windows of ", training.shape().span(), " rows, a batch needs ", batch);
+  training_.emplace(training, action_scale, LoaderOptions{.batch = batch, .seed = seed});
+  if (validation_windows_ >= batch) {
+    validation_.emplace(validation, action_scale,
+                        LoaderOptions{.batch = batch, .seed = seed, .prefetch = 1});
+  }
+}
+
+Batch WindowBatches::training_batch(i64 step) { return views_of(training_->batch(step)); }
+
+Batch WindowBatches::validation_batch(i64 index) {
+  check(validation_.has_value(), "there are too few held-out windows for a batch");
+  return views_of(validation_->batch(index));
+}
+
+}  // namespace orrery::train

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <optional>
+
+#include "data/loader.h"
+#include "train/step.h"
+
+namespace orrery::train {
+
+// Where batches come from. What a batch holds is a pure function of the source and the index, so a
+// run that was interrupted sees the same batches as one that was not. Views are valid until the
+// next call.
+class BatchSource {
+ public:
+  virtual ~BatchSource() = default;
+
+  // windows to learn from, and held out (whole episodes, never seen in training)
+  virtual i64 training_windows() const = 0;
+  virtual i64 validation_windows() const = 0;
+
+  virtual Batch training_batch(i64 step) = 0;
+  virtual Batch validation_batch(i64 index) = 0;
+};
+
+// Batches of recorded windows, read ahead by a thread. Both sets are shuffled by the seed.
+class WindowBatches : public BatchSource {
+ public:
+  // The windows must outlive the batches; fewer held-out windows than a batch means no validation.
+  WindowBatches(const Windows& training, const Windows& validation, const ZScore& action_scale,
+                i64 batch, u64 seed);
+
+  i64 training_windows() const override { return training_windows_; }
+  i64 validation_windows() const override { return validation_windows_; }
+  Batch training_batch(i64 step) override;
+  Batch validation_batch(i64 index) override;
+
+ private:
+  i64 training_windows_, validation_windows_;
+  std::optional<WindowLoader> training_, validation_;
+};
+
+}  // namespace orrery::train

@@ -1,0 +1,251 @@
+#include "train/losses.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/sigreg.h"
+
+namespace orrery::train {
+
+namespace {
+
+using Values = View<const float, 3>;
+using Sums = View<double, 3>;
+
+// B, T, D of a batch of latents
+struct Sizes {
+  i64 windows, frames, width;
+  double count() const { return static_cast<double>(windows * frames * width); }
+};
+
+Sizes sizes_of(Values z) { return {z.size(0), z.size(1), z.size(2)}; }
+
+double prediction_loss(Values z, Values pred, double weight, Sums dz, View<float, 3> dpred) {
+  const auto count = static_cast<double>(pred.numel());
+  double sum = 0;
+  for (i64 b = 0; b < pred.size(0); ++b) {
+    for (i64 t = 0; t < pred.size(1); ++t) {
+      for (i64 d = 0; d < pred.size(2); ++d) {
+        const double error = static_cast<double>(pred(b, t, d)) - z(b, t + 1, d);
+        sum += error * error;
+        const double slope = weight * 2.0 * error / count;
+        dpred(b, t, d) = static_cast<float>(slope);
+        dz(b, t + 1, d) -= slope;
+      }
+    }
+  }
+  return sum / count;
+}
+
+double temporal_alignment(Values z, double weight, Sums dz) {
+  const Sizes n = sizes_of(z);
+  const auto count = static_cast<double>(n.windows * (n.frames - 1) * n.width);
+  double sum = 0;
+  for (i64 b = 0; b < n.windows; ++b) {
+    for (i64 t = 0; t + 1 < n.frames; ++t) {
+      for (i64 d = 0; d < n.width; ++d) {
+        const double step = static_cast<double>(z(b, t + 1, d)) - z(b, t, d);
+        sum += step * step;
+        const double slope = weight * 2.0 * step / count;
+        dz(b, t + 1, d) += slope;
+        dz(b, t, d) -= slope;
+      }
+    }
+  }
+  return sum / count;
+}
+
+double straightening(Values z, double weight, Sums dz) {
+  constexpr double kEps = 1e-8;  // PyTorch's floor of each length
+  const Sizes n = sizes_of(z);
+  const auto count = static_cast<double>(n.windows * (n.frames - 2));
+  if (count <= 0) return 0;
+  double sum = 0;
+  for (i64 b = 0; b < n.windows; ++b) {
+    for (i64 t = 0; t + 2 < n.frames; ++t) {
+      const auto velocity = [&](i64 at, i64 d) {
+        return static_cast<double>(z(b, at + 1, d)) - z(b, at, d);
+      };
+      double dot = 0, first = 0, second = 0;
+      for (i64 d = 0; d < n.width; ++d) {
+        const double u = velocity(t, d), v = velocity(t + 1, d);
+        dot += u * v;
+        first += u * u;
+        second += v * v;
+      }
+      const double u_length = std::max(std::sqrt(first), kEps);
+      const double v_length = std::max(std::sqrt(second), kEps);
+      const double cosine = dot / (u_length * v_length);
+      sum -= cosine;
+      // d cos / du = v / (|u| |v|) - cos u / |u|^2, the second part only where the length counts
+      const double u_part = std::sqrt(first) > kEps ? cosine / first : 0.0;
+      const double v_part = std::sqrt(second) > kEps ? cosine / second : 0.0;
+      const double factor = -weight / count;
+      for (i64 d = 0; d < n.width; ++d) {
+        const double u = velocity(t, d), v = velocity(t + 1, d);
+        const double du = factor * (v / (u_length * v_length) - u_part * u);
+        const double dv = factor * (u / (u_length * v_length) - v_part * v);
+        dz(b, t, d) -= du;
+        dz(b, t + 1, d) += du - dv;
+        dz(b, t + 2, d) += dv;
+      }
+    }
+  }
+  return sum / count;
+}
+
+void centre(Values z, Sums centred) {
+  const Sizes n = sizes_of(z);
+  for (i64 t = 0; t < n.frames; ++t) {
+    for (i64 d = 0; d < n.width; ++d) {
+      double mean = 0;
+      for (i64 b = 0; b < n.windows; ++b) mean += z(b, t, d);
+      mean /= static_cast<double>(n.windows);
+      for (i64 b = 0; b < n.windows; ++b) centred(b, t, d) = z(b, t, d) - mean;
+    }
+  }
+}
+
+// the gradient of the centred values, centred itself, is that of the values
+void add_centred(Sums from, Sums to) {
+  for (i64 t = 0; t < from.size(1); ++t) {
+    for (i64 d = 0; d < from.size(2); ++d) {
+      double mean = 0;
+      for (i64 b = 0; b < from.size(0); ++b) mean += from(b, t, d);
+      mean /= static_cast<double>(from.size(0));
+      for (i64 b = 0; b < from.size(0); ++b) to(b, t, d) += from(b, t, d) - mean;
+    }
+  }
+}
+
+// c [groups, members, D]: mean over groups and D of relu(1 - std over the members)
+double spread_loss(Sums c, double weight, Sums dc) {
+  constexpr double kFloor = 1e-4;
+  const auto members = static_cast<double>(c.size(1));
+  const auto count = static_cast<double>(c.size(0) * c.size(2));
+  double sum = 0;
+  for (i64 g = 0; g < c.size(0); ++g) {
+    for (i64 d = 0; d < c.size(2); ++d) {
+      double mean = 0, square = 0;
+      for (i64 m = 0; m < c.size(1); ++m) mean += c(g, m, d);
+      mean /= members;
+      for (i64 m = 0; m < c.size(1); ++m) square += (c(g, m, d) - mean) * (c(g, m, d) - mean);
+      const double deviation = std::sqrt(square / (members - 1) + kFloor);
+      if (deviation >= 1.0) continue;
+      sum += 1.0 - deviation;
+      const double factor = -weight / (count * (members - 1) * deviation);
+      for (i64 m = 0; m < c.size(1); ++m) dc(g, m, d) += factor * (c(g, m, d) - mean);
+    }
+  }
+  return sum / count;
+}
+
+// c [groups, members, D]: mean over groups of the squared covariances of different coordinates
+double covariance_loss(Sums c, double weight, Sums dc, View<double, 2> covariance) {
+  const i64 width = c.size(2);
+  const auto members = static_cast<double>(c.size(1));
+  const double pairs = static_cast<double>(width) * static_cast<double>(width - 1);
+  const auto groups = static_cast<double>(c.size(0));
+  if (width < 2) return 0;
+  double sum = 0;
+  for (i64 g = 0; g < c.size(0); ++g) {
+    std::fill_n(covariance.data(), covariance.numel(), 0.0);
+    for (i64 m = 0; m < c.size(1); ++m) {
+      for (i64 i = 0; i < width; ++i) {
+        const double value = c(g, m, i) / (members - 1);
+        for (i64 j = 0; j < width; ++j) covariance(i, j) += value * c(g, m, j);
+      }
+    }
+    for (i64 i = 0; i < width; ++i) {
+      covariance(i, i) = 0.0;
+      for (i64 j = 0; j < width; ++j) sum += covariance(i, j) * covariance(i, j);
+    }
+    const double factor = 4.0 * weight / (groups * pairs * (members - 1));
+    for (i64 m = 0; m < c.size(1); ++m) {
+      for (i64 i = 0; i < width; ++i) {
+        double slope = 0;
+        for (i64 j = 0; j < width; ++j) slope += covariance(i, j) * c(g, m, j);
+        dc(g, m, i) += factor * slope;
+      }
+    }
+  }
+  return sum / (groups * pairs);
+}
+
+}  // namespace
+
+LossState::LossState(const LossSettings& settings, i64 windows, i64 frames, i64 width) {
+  check(windows >= 2 && frames >= 2 && width >= 1, "losses: ", windows, " windows of ", frames,
+        " frames came; two of each are the least");
+  Arena measure;
+  lay_out(measure, settings, windows, frames, width);
+  memory_ = Block(measure.used());
+  Arena arena(memory_);
+  lay_out(arena, settings, windows, frames, width);
+}
+
+void LossState::lay_out(Arena& arena, const LossSettings& settings, i64 windows, i64 frames,
+                        i64 width) {
+  directions_ = arena.take<float, 2>({width, settings.projections});
+  statistics_ = arena.take<float, 2>({frames, settings.projections});
+  dsigreg_ = arena.take<float, 3>({frames, windows, width});
+  demb_ = arena.take<float, 3>({windows, frames, width});
+  dpred_ = arena.take<float, 3>({windows, frames - 1, width});
+  sum_ = arena.take<double, 3>({windows, frames, width});
+  centred_ = arena.take<double, 3>({windows, frames, width});
+  dcentred_ = arena.take<double, 3>({windows, frames, width});
+  covariance_ = arena.take<double, 2>({width, width});
+}
+
+LossValues losses(Context& ctx, const LossSettings& settings, View<const float, 3> emb,
+                  View<const float, 3> pred, LossState& state) {
+  check(emb.sizes() == state.demb_.sizes() && pred.sizes() == state.dpred_.sizes(),
+        "losses: latents are ", emb.shape(), " and predictions ", pred.shape(),
+        ", the state is for ", state.demb_.shape(), " and ", state.dpred_.shape());
+  const LossWeights& weights = settings.weights;
+  const Sums dz = state.sum_;
+  std::fill_n(dz.data(), dz.numel(), 0.0);
+  LossValues values;
+  values.prediction = prediction_loss(emb, pred, weights.prediction, dz, state.dpred_);
+
+  if (weights.sigreg != 0) {
+    values.sigreg = sigreg(ctx, {.knots = settings.knots}, emb.transposed(), state.directions_,
+                           state.statistics_, state.dsigreg_);
+    for (i64 b = 0; b < emb.size(0); ++b) {
+      for (i64 t = 0; t < emb.size(1); ++t) {
+        for (i64 d = 0; d < emb.size(2); ++d) {
+          dz(b, t, d) += weights.sigreg * static_cast<double>(state.dsigreg_(t, b, d));
+        }
+      }
+    }
+  }
+  if (weights.temporal_alignment != 0) {
+    values.temporal_alignment = temporal_alignment(emb, weights.temporal_alignment, dz);
+  }
+  if (weights.straightening != 0) {
+    values.straightening = straightening(emb, weights.straightening, dz);
+  }
+  if (weights.std != 0 || weights.std_time != 0 || weights.cov != 0 || weights.cov_time != 0) {
+    centre(emb, state.centred_);
+    std::fill_n(state.dcentred_.data(), state.dcentred_.numel(), 0.0);
+    const Sums c = state.centred_, dc = state.dcentred_;
+    const Sums by_time = c.transposed(), dby_time = dc.transposed();  // [T, B, D]
+    if (weights.std != 0) values.std = spread_loss(by_time, weights.std, dby_time);
+    if (weights.std_time != 0) values.std_time = spread_loss(c, weights.std_time, dc);
+    if (weights.cov != 0) {
+      values.cov = covariance_loss(by_time, weights.cov, dby_time, state.covariance_);
+    }
+    if (weights.cov_time != 0) {
+      values.cov_time = covariance_loss(c, weights.cov_time, dc, state.covariance_);
+    }
+    add_centred(dc, dz);
+  }
+
+  for (i64 i = 0; i < dz.numel(); ++i) {
+    state.demb_.data()[i] = static_cast<float>(dz.data()[i]);
+  }
+  for (const LossTerm& term : kLossTerms) values.total += weights.*term.weight * values.*term.value;
+  return values;
+}
+
+}  // namespace orrery::train

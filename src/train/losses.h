@@ -1,0 +1,102 @@
+#pragma once
+
+#include "device/context.h"
+#include "device/memory.h"
+#include "tensor/arena.h"
+#include "tensor/view.h"
+
+namespace orrery::train {
+
+// What training makes small. z [B, T, D] are the latents, p [B, T-1, D] the predictions of z[:,
+// 1:]; c = z - mean_B(z).
+//
+//   prediction           mean (p - z[:, 1:])^2, the target not detached
+//   sigreg               SIGReg of the T batches of latents (ops/sigreg.h)
+//   temporal_alignment   mean (z[:, 1:] - z[:, :-1])^2
+//   straightening        -mean cos(v_t, v_t+1), v_t = z_t+1 - z_t
+//   std, std_time        mean relu(1 - sqrt(var(c) + 1e-4)), variance over the batch, or over time;
+//                        unbiased
+//   cov                  mean_T sum_{i != j} C_ij^2 / (D^2 - D), C = c_t^T c_t / (B - 1)
+//   cov_time             the same per window, C = c_b^T c_b / (T - 1), time not centred
+//
+// LeWM is the first two; the rest, of PLDM and VCReg, are off unless weighted.
+struct LossWeights {
+  double prediction = 1.0;
+  double sigreg = 0.09;
+  double temporal_alignment = 0.0;
+  double straightening = 0.0;
+  double std = 0.0;
+  double std_time = 0.0;
+  double cov = 0.0;
+  double cov_time = 0.0;
+};
+
+struct LossSettings {
+  LossWeights weights;
+  int knots = 17;
+  i64 projections = 1024;
+};
+
+// The terms before weighting, and their weighted sum. Terms of weight 0 are not computed, but for
+// the prediction.
+struct LossValues {
+  double prediction = 0;
+  double sigreg = 0;
+  double temporal_alignment = 0;
+  double straightening = 0;
+  double std = 0;
+  double std_time = 0;
+  double cov = 0;
+  double cov_time = 0;
+  double total = 0;
+};
+
+// One of the weighted terms with its place in the two structures: for logs and configurations.
+struct LossTerm {
+  const char* name;
+  double LossWeights::*weight;
+  double LossValues::*value;
+};
+inline constexpr LossTerm kLossTerms[] = {
+    {"prediction", &LossWeights::prediction, &LossValues::prediction},
+    {"sigreg", &LossWeights::sigreg, &LossValues::sigreg},
+    {"temporal_alignment", &LossWeights::temporal_alignment, &LossValues::temporal_alignment},
+    {"straightening", &LossWeights::straightening, &LossValues::straightening},
+    {"std", &LossWeights::std, &LossValues::std},
+    {"std_time", &LossWeights::std_time, &LossValues::std_time},
+    {"cov", &LossWeights::cov, &LossValues::cov},
+    {"cov_time", &LossWeights::cov_time, &LossValues::cov_time},
+};
+
+// Memory of the losses of one batch size, taken once.
+class LossState {
+ public:
+  LossState(const LossSettings& settings, i64 windows, i64 frames, i64 width);
+
+  // raw normal draws for SIGReg, to be filled before each call
+  View<float, 2> directions() const { return directions_; }  // [D, projections]
+  // gradients of the total, as the last call left them
+  View<const float, 3> demb() const { return demb_; }    // [B, T, D]
+  View<const float, 3> dpred() const { return dpred_; }  // [B, T-1, D]
+
+ private:
+  friend LossValues losses(Context&, const LossSettings&, View<const float, 3>,
+                           View<const float, 3>, LossState&);
+  void lay_out(Arena& arena, const LossSettings& settings, i64 windows, i64 frames, i64 width);
+
+  Block memory_;
+  View<float, 2> directions_, statistics_;
+  View<float, 3> dsigreg_;  // [T, B, D]
+  View<float, 3> demb_, dpred_;
+  View<double, 3> sum_;         // [B, T, D] gradient with respect to z, before rounding
+  View<double, 3> centred_;     // [B, T, D]
+  View<double, 3> dcentred_;    // [B, T, D]
+  View<double, 2> covariance_;  // [D, D]
+};
+
+// emb [B, T, D], pred [B, T-1, D]. All terms but SIGReg are summed in double in a fixed order.
+// steady
+LossValues losses(Context& ctx, const LossSettings& settings, View<const float, 3> emb,
+                  View<const float, 3> pred, LossState& state);
+
+}  // namespace orrery::train

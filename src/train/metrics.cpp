@@ -1,0 +1,66 @@
+#include "train/metrics.h"
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "io/atomic_file.h"
+
+namespace orrery::train {
+
+namespace {
+
+using nlohmann::json;
+
+// JSON knows no NaN; null stands for it
+json number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
+
+void add_losses(json& line, const LossValues& losses) {
+  for (const LossTerm& term : kLossTerms) line[term.name] = number(losses.*term.value);
+  line["total"] = number(losses.total);
+}
+
+}  // namespace
+
+Metrics::Metrics(std::filesystem::path path, bool resume, i64 resumed_step)
+    : path_(std::move(path)) {
+  std::string kept;
+  if (resume && std::filesystem::exists(path_)) {
+    std::ifstream file(path_);
+    std::string line;
+    while (std::getline(file, line)) {
+      const json value = json::parse(line, nullptr, false);
+      if (value.is_discarded() || !value.is_object() || !value.contains("step") ||
+          !value.at("step").is_number_integer() || value.at("step") > resumed_step) {
+        break;
+      }
+      kept += line + "\n";
+    }
+  }
+  write_file(path_, kept);
+}
+
+void Metrics::add_step(i64 step, double lr, const StepReport& report) {
+  json line = {{"step", step}, {"lr", lr}, {"gradient_norm", number(report.gradient_norm)}};
+  add_losses(line, report.losses);
+  append(line);
+}
+
+void Metrics::add_validation(i64 step, const ValidationReport& report) {
+  json values = {{"latent_std", number(report.latent_std)},
+                 {"effective_rank", number(report.effective_rank)}};
+  add_losses(values, report.losses);
+  append({{"step", step}, {"validation", values}});
+}
+
+void Metrics::append(const json& line) {
+  std::ofstream file(path_, std::ios::app);
+  file << line.dump() << "\n";
+  file.flush();
+  check(file.good(), path_.string(), ": cannot be written: ", std::strerror(errno));
+}
+
+}  // namespace orrery::train

@@ -1,0 +1,105 @@
+#include "train/settings.h"
+
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <variant>
+
+namespace orrery::train {
+
+namespace {
+
+using nlohmann::json;
+
+// a number of the configuration with the range it must lie in
+struct Whole {
+  i64* value;
+  i64 least, most;
+};
+struct Real {
+  double* value;
+  double least, most;
+};
+using Field = std::variant<Whole, Real>;
+
+constexpr i64 kMostSteps = 1'000'000'000;
+constexpr double kMostWeight = 1e6;
+
+// every key with the member it sets: one table for reading and writing
+std::map<std::string, Field> fields_of(TrainingSettings& s) {
+  std::map<std::string, Field> fields = {
+      {"steps", Whole{&s.steps, 0, kMostSteps}},
+      {"epochs", Whole{&s.epochs, 1, 1'000'000}},
+      {"batch", Whole{&s.batch, 2, 65536}},
+      {"num_steps", Whole{&s.num_steps, 2, 1024}},
+      {"frameskip", Whole{&s.frameskip, 1, 1024}},
+      {"lr", Real{&s.lr, 0.0, 10.0}},
+      {"weight_decay", Real{&s.weight_decay, 0.0, 10.0}},
+      {"warmup_fraction", Real{&s.warmup_fraction, 0.0, 1.0}},
+      {"clip", Real{&s.clip, 0.0, 1e9}},
+      {"sigreg_projections", Whole{&s.losses.projections, 1, 65536}},
+      {"validation_fraction", Real{&s.validation_fraction, 0.0, 0.9}},
+      {"validation_every", Whole{&s.validation_every, 0, kMostSteps}},
+      {"validation_batches", Whole{&s.validation_batches, 1, 65536}},
+      {"checkpoint_every", Whole{&s.checkpoint_every, 1, kMostSteps}},
+      {"log_every", Whole{&s.log_every, 1, kMostSteps}},
+      {"min_effective_rank", Real{&s.min_effective_rank, 0.0, 1e6}},
+      {"min_latent_std", Real{&s.min_latent_std, 0.0, 1e6}},
+  };
+  for (const LossTerm& term : kLossTerms) {
+    fields.emplace(std::string(term.name) + "_weight",
+                   Real{&(s.losses.weights.*term.weight), 0.0, kMostWeight});
+  }
+  return fields;
+}
+
+void read_field(const json& value, const Field& field, const std::string& name) {
+  const std::string came = value.dump().substr(0, 40);
+  if (const auto* whole = std::get_if<Whole>(&field)) {
+    check(value.is_number_integer() && value >= whole->least && value <= whole->most, name, " is ",
+          came, ", a whole number from ", whole->least, " to ", whole->most, " was needed");
+    *whole->value = value.get<i64>();
+  } else {
+    const auto& real = std::get<Real>(field);
+    check(
+        value.is_number() && value.get<double>() >= real.least && value.get<double>() <= real.most,
+        name, " is ", came, ", a number from ", real.least, " to ", real.most, " was needed");
+    *real.value = value.get<double>();
+  }
+}
+
+}  // namespace
+
+TrainingSettings settings_from_json(const json& node, const std::string& where) {
+  check(node.is_object(), where, ": training is ", node.type_name(), ", an object was needed");
+  TrainingSettings settings;
+  const auto fields = fields_of(settings);
+  for (const auto& [key, value] : node.items()) {
+    const std::string name = where + ": training." + key;
+    if (key == "seed") {
+      check(value.is_number_unsigned(), name, " is ", value.dump().substr(0, 40),
+            ", a whole number not below 0 was needed");
+      settings.seed = value.get<u64>();
+      continue;
+    }
+    const auto at = fields.find(key);
+    check(at != fields.end(), name, " is not a setting of training");
+    read_field(value, at->second, name);
+  }
+  return settings;
+}
+
+json json_from_settings(const TrainingSettings& settings) {
+  TrainingSettings copy = settings;
+  json node = {{"seed", settings.seed}};
+  for (const auto& [key, field] : fields_of(copy)) {
+    if (const auto* whole = std::get_if<Whole>(&field)) {
+      node[key] = *whole->value;
+    } else {
+      node[key] = *std::get<Real>(field).value;
+    }
+  }
+  return node;
+}
+
+}  // namespace orrery::train

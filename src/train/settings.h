@@ -1,0 +1,39 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "train/losses.h"
+
+namespace orrery::train {
+
+// The `training` part of a configuration file; the defaults are LeWM's published ones.
+struct TrainingSettings {
+  i64 steps = 0;  // 0: as many as `epochs` passes over the training windows have
+  i64 epochs = 10;
+  i64 batch = 128;
+  i64 num_steps = 4;  // frames of a window
+  i64 frameskip = 5;  // recorded rows between them
+  double lr = 5e-5;
+  double weight_decay = 1e-3;
+  double warmup_fraction = 0.01;
+  double clip = 1.0;
+  LossSettings losses;
+  u64 seed = 3072;
+  double validation_fraction = 0.1;  // of the episodes
+  i64 validation_every = 500;        // steps; 0: never
+  i64 validation_batches = 4;
+  i64 checkpoint_every = 500;
+  i64 log_every = 10;
+  // A latent this poor has collapsed and stops the run: participation ratio of its covariance
+  // (1: a line), mean standard deviation of its numbers (0: a point). SIGReg aims at D and 1.
+  double min_effective_rank = 1.1;
+  double min_latent_std = 0.02;
+};
+
+// Unknown keys and values out of range are errors that name the key; `where` names the file.
+// Weights of loss terms are `<term>_weight`, as sigreg_weight or temporal_alignment_weight.
+TrainingSettings settings_from_json(const nlohmann::json& node, const std::string& where);
+nlohmann::json json_from_settings(const TrainingSettings& settings);
+
+}  // namespace orrery::train

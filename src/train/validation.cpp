@@ -1,0 +1,75 @@
+#include "train/validation.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/random.h"
+
+namespace orrery::train {
+
+Covariance::Covariance(i64 width)
+    : width_(width),
+      sums_(static_cast<std::size_t>(width)),
+      products_(static_cast<std::size_t>(width * width)) {}
+
+void Covariance::add(View<const float, 2> rows) {
+  rows_ += static_cast<double>(rows.size(0));
+  for (i64 r = 0; r < rows.size(0); ++r) {
+    for (i64 i = 0; i < width_; ++i) {
+      const double value = rows(r, i);
+      sums_[static_cast<std::size_t>(i)] += value;
+      double* products = products_.data() + i * width_;
+      for (i64 j = 0; j < width_; ++j) products[j] += value * static_cast<double>(rows(r, j));
+    }
+  }
+}
+
+double Covariance::covariance(i64 i, i64 j) const {
+  const double mean_i = sums_[static_cast<std::size_t>(i)] / rows_;
+  const double mean_j = sums_[static_cast<std::size_t>(j)] / rows_;
+  return products_[static_cast<std::size_t>(i * width_ + j)] / rows_ - mean_i * mean_j;
+}
+
+double Covariance::mean_std() const {
+  double sum = 0;
+  for (i64 i = 0; i < width_; ++i) sum += std::sqrt(std::max(0.0, covariance(i, i)));
+  return sum / static_cast<double>(width_);
+}
+
+double Covariance::participation_ratio() const {
+  double trace = 0, square = 0;
+  for (i64 i = 0; i < width_; ++i) {
+    trace += covariance(i, i);
+    for (i64 j = 0; j < width_; ++j) square += covariance(i, j) * covariance(i, j);
+  }
+  return square > 0 ? trace * trace / square : 0.0;
+}
+
+ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, i64 batches,
+                          BatchSource& source, lewm::Weights& weights, lewm::TrainingState& state,
+                          LossState& loss_state) {
+  ValidationReport report;
+  Covariance covariance(state.emb().size(2));
+  draw_directions(seed, 0, loss_state.directions());
+  for (i64 index = 0; index < batches; ++index) {
+    const Batch batch = source.validation_batch(index);
+    lewm::forward(ctx, weights, state, {.training = false}, batch.pixels, batch.actions);
+    const LossValues values = losses(ctx, settings, state.emb(), state.pred(), loss_state);
+    const auto share = 1.0 / static_cast<double>(batches);
+    for (const LossTerm& term : kLossTerms) {
+      report.losses.*term.value += share * values.*term.value;
+    }
+    report.losses.total += share * values.total;
+    covariance.add(state.emb().as_rows());
+  }
+  report.latent_std = covariance.mean_std();
+  report.effective_rank = covariance.participation_ratio();
+  return report;
+}
+
+void draw_directions(u64 seed, i64 step, View<float, 2> directions) {
+  const u64 stream = mix(static_cast<u64>(Stream::sigreg_directions), static_cast<u64>(step));
+  fill_normal(seed, stream, 0, directions.numel(), directions.data());
+}
+
+}  // namespace orrery::train
