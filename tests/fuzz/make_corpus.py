@@ -61,6 +61,7 @@ def npz():
 
 
 def torch_files():
+    torch.manual_seed(0)
     def saved(value):
         out = io.BytesIO()
         torch.save(value, out)
@@ -114,8 +115,17 @@ def images():
     put("image", "cmyk.jpg", saved(rgb.convert("CMYK"), format="JPEG"))
 
 
+def json_texts():
+    put("json", "config", json.dumps({"_target_": "a.B", "size": 3, "rate": 1e-3, "act": None,
+                                      "mlp": {"norm_fn": {"_partial_": True}}, "dims": [1, -2]}).encode())
+    put("json", "deep", b"[" * 100 + b"]" * 100)
+    put("json", "twice", b'{"a": 1, "a": 2}')
+    put("json", "text", '"\\u00e9\\ud83d\\ude00\u00e9"'.encode())
+
+
 if __name__ == "__main__":
     safetensors()
     npz()
     torch_files()
     images()
+    json_texts()
