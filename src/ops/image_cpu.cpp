@@ -136,7 +136,7 @@ void patch_rows(Context& ctx, View<const float, 4> in, i64 patch, View<float, 3>
     for (i64 index = begin; index < end; ++index) {
       const i64 n = index / per_image, p = index % per_image;
       const i64 top = p / grid_w * patch, left = p % grid_w * patch;
-      float* to = out.data() + index * out.size(2);
+      float* to = out.data() + n * out.stride(0) + p * out.size(2);
       for (i64 c = 0; c < in.size(1); ++c) {
         for (i64 y = 0; y < patch; ++y, to += patch) {
           std::memcpy(to, &in(n, c, top + y, left),
@@ -156,7 +156,7 @@ void patch_rows_from_bytes(Context& ctx, View<const u8, 4> bytes, i64 patch, Vie
     for (i64 index = begin; index < end; ++index) {
       const i64 n = index / per_image, p = index % per_image;
       const i64 top = p / grid_w * patch, left = p % grid_w * patch;
-      float* to = out.data() + index * out.size(2);
+      float* to = out.data() + n * out.stride(0) + p * out.size(2);
       for (i64 y = 0; y < patch; ++y, to += patch) {
         const u8* from = &bytes(n, top + y, left, 0);
         for (i64 x = 0; x < patch; ++x) {
