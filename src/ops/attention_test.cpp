@@ -1,0 +1,204 @@
+#include "ops/attention.h"
+
+#include "base/text.h"
+#include "ops/attention_ref.h"
+#include "ops/test_support.h"
+
+namespace orrery {
+namespace {
+
+using namespace test;
+
+struct Case {
+  i64 batch, queries, keys, heads, dim;
+  bool causal;
+};
+constexpr Case kCases[] = {
+    // predictor windows, whole and with cached keys
+    {5, 3, 3, 4, 64, true},
+    {3, 1, 3, 2, 16, true},
+    {2, 2, 4, 3, 7, true},
+    {2, 4, 4, 1, 33, false},
+    {3, 1, 1, 2, 1, false},
+    // encoder shapes, and every remainder of rows and vectors
+    {1, 5, 5, 2, 3, true},
+    {2, 17, 17, 3, 32, false},
+    {2, 65, 65, 2, 32, false},
+    {1, 33, 48, 1, 24, true},
+    {1, 1, 31, 2, 15, false},
+    {1, 64, 15, 1, 17, false},
+    {1, 130, 257, 1, 64, true},
+};
+
+std::string name_of_case(const Case& c) {
+  return text("batch ", c.batch, ", queries ", c.queries, ", keys ", c.keys, ", heads ", c.heads,
+              ", dim ", c.dim, c.causal ? ", causal" : "");
+}
+
+// q, k and v are slices of one projection where queries and keys agree, else separate
+template <typename T>
+struct Pass {
+  Case c;
+  double scale;
+  std::vector<T> q, k, v, out, log_sum, dout, dq, dk, dv;
+
+  explicit Pass(const Case& case_)
+      : c(case_),
+        scale(1.0 / std::sqrt(static_cast<double>(c.dim))),
+        q(random_values<T>(c.batch * c.queries * c.heads * c.dim, 1)),
+        k(random_values<T>(c.batch * c.keys * c.heads * c.dim, 2)),
+        v(random_values<T>(c.batch * c.keys * c.heads * c.dim, 3)),
+        out(q.size()),
+        log_sum(static_cast<std::size_t>(c.batch * c.heads * c.queries)),
+        dout(random_values<T>(c.batch * c.queries * c.heads * c.dim, 4)),
+        dq(q.size()),
+        dk(k.size()),
+        dv(k.size()) {}
+
+  View<T, 4> at_queries(std::vector<T>& values) {
+    return View<T, 4>(values.data(), {c.batch, c.queries, c.heads, c.dim});
+  }
+  View<T, 4> at_keys(std::vector<T>& values) {
+    return View<T, 4>(values.data(), {c.batch, c.keys, c.heads, c.dim});
+  }
+  View<T, 3> sums() { return View<T, 3>(log_sum.data(), {c.batch, c.heads, c.queries}); }
+
+  void reference() {
+    attention_ref<T>(at_queries(q), at_keys(k), at_keys(v), scale, c.causal, at_queries(out),
+                     sums());
+    attention_backward_ref<T>(at_queries(q), at_keys(k), at_keys(v), scale, c.causal,
+                              at_queries(out), sums(), at_queries(dout), at_queries(dq),
+                              at_keys(dk), at_keys(dv));
+  }
+  void run(Context& ctx) {
+    const float factor = static_cast<float>(scale);
+    attention(ctx, at_queries(q), at_keys(k), at_keys(v), factor, c.causal, at_queries(out),
+              sums());
+    attention_backward(ctx, at_queries(q), at_keys(k), at_keys(v), factor, c.causal,
+                       at_queries(out), sums(), at_queries(dout), at_queries(dq), at_keys(dk),
+                       at_keys(dv));
+  }
+};
+
+TEST_ON_EVERY_PATH(Attention, EqualsReference) {
+  Context ctx({.threads = 2});
+  for (const Case& c : kCases) {
+    Pass<float> pass(c);
+    Pass<double> expected(c);
+    pass.run(ctx);
+    expected.reference();
+    const auto where = name_of_case(c);
+    // scores of up to 5 are good to 1e-6, and so are weights; 257 weighted sums of values up to 4
+    // add little
+    EXPECT_LE(max_difference(pass.out, expected.out), 1e-5) << where;
+    EXPECT_LE(max_difference(pass.log_sum, expected.log_sum), 1e-5) << where;
+    EXPECT_LE(max_difference(pass.dq, expected.dq), 1e-5) << where;
+    EXPECT_LE(max_difference(pass.dk, expected.dk), 2e-5) << where;
+    EXPECT_LE(max_difference(pass.dv, expected.dv), 2e-5) << where;
+
+    // log_sum is optional
+    const auto with = pass.out;
+    attention(ctx, pass.at_queries(pass.q), pass.at_keys(pass.k), pass.at_keys(pass.v),
+              static_cast<float>(pass.scale), c.causal, pass.at_queries(pass.out));
+    EXPECT_TRUE(same_bits(pass.out, with)) << where;
+  }
+}
+
+TEST_ON_EVERY_PATH(Attention, ReadsSlicesOfOneProjection) {
+  Context ctx({.threads = 2});
+  for (const i64 tokens : {3, 21}) {
+    const i64 batch = 2, heads = 3, dim = 20, width = 3 * heads * dim;
+    auto joint = random_values(batch * tokens * width, 1);
+    const auto slice = [&](std::vector<float>& from, i64 index) {
+      return View<float, 4>(from.data() + index * heads * dim, {batch, tokens, heads, dim},
+                            {tokens * width, width, dim, 1});
+    };
+    Pass<float> apart({batch, tokens, tokens, heads, dim, false});
+    for (i64 b = 0; b < batch; ++b) {
+      for (i64 t = 0; t < tokens; ++t) {
+        for (i64 h = 0; h < heads; ++h) {
+          for (i64 i = 0; i < dim; ++i) {
+            apart.at_queries(apart.q)(b, t, h, i) = slice(joint, 0)(b, t, h, i);
+            apart.at_keys(apart.k)(b, t, h, i) = slice(joint, 1)(b, t, h, i);
+            apart.at_keys(apart.v)(b, t, h, i) = slice(joint, 2)(b, t, h, i);
+          }
+        }
+      }
+    }
+    apart.run(ctx);
+    std::vector<float> out(apart.out.size()), gradient(joint.size());
+    const View<float, 4> out_view(out.data(), {batch, tokens, heads, dim});
+    const float scale = static_cast<float>(apart.scale);
+    attention(ctx, slice(joint, 0), slice(joint, 1), slice(joint, 2), scale, false, out_view);
+    EXPECT_TRUE(same_bits(out, apart.out));
+    attention_backward(ctx, slice(joint, 0), slice(joint, 1), slice(joint, 2), scale, false,
+                       out_view, apart.sums(), apart.at_queries(apart.dout), slice(gradient, 0),
+                       slice(gradient, 1), slice(gradient, 2));
+    for (i64 t = 0; t < tokens; ++t) {
+      EXPECT_EQ(slice(gradient, 0)(1, t, 2, 5), apart.at_queries(apart.dq)(1, t, 2, 5));
+      EXPECT_EQ(slice(gradient, 1)(1, t, 2, 5), apart.at_keys(apart.dk)(1, t, 2, 5));
+      EXPECT_EQ(slice(gradient, 2)(1, t, 2, 5), apart.at_keys(apart.dv)(1, t, 2, 5));
+    }
+  }
+}
+
+TEST_ON_EVERY_PATH(Attention, SurvivesLargeScores) {
+  Context ctx({.threads = 1});
+  for (const i64 tokens : {3, 40}) {
+    Pass<float> pass({1, tokens, tokens, 1, 8, true});
+    Pass<double> expected({1, tokens, tokens, 1, 8, true});
+    for (float& value : pass.q) value *= 300;
+    for (double& value : expected.q) value *= 300;
+    pass.run(ctx);
+    expected.reference();
+    // scores reach 1000 and are good to 2^-14: so are weights that are neither 0 nor 1
+    EXPECT_LE(max_difference(pass.out, expected.out), 1e-3) << tokens << " tokens";
+  }
+}
+
+TEST(Attention, ReferenceGradientIsTheDerivative) {
+  for (const bool causal : {false, true}) {
+    Pass<double> pass({2, 3, 4, 2, 3, causal});
+    pass.reference();
+    const auto dq = pass.dq, dk = pass.dk, dv = pass.dv;
+    const auto loss = [&] {
+      attention_ref<double>(pass.at_queries(pass.q), pass.at_keys(pass.k), pass.at_keys(pass.v),
+                            pass.scale, causal, pass.at_queries(pass.out), pass.sums());
+      return weighted_sum(pass.out, pass.dout);
+    };
+    expect_gradient(pass.q, dq, loss);
+    expect_gradient(pass.k, dk, loss);
+    expect_gradient(pass.v, dv, loss);
+  }
+}
+
+TEST(Attention, SameBitsForAnyThreads) {
+  for (const Case& c : {Case{70, 3, 3, 4, 16, true}, Case{3, 130, 130, 2, 24, false}}) {
+    expect_same_bits_for_any_threads([&](Context& ctx) {
+      Pass<float> pass(c);
+      pass.run(ctx);
+      auto all = pass.out;
+      for (const auto* part : {&pass.dq, &pass.dk, &pass.dv, &pass.log_sum})
+        all.insert(all.end(), part->begin(), part->end());
+      return all;
+    });
+  }
+}
+
+TEST(Attention, RefusesWrongShapes) {
+  Context ctx({.threads = 1});
+  std::vector<float> values(1000);
+  const auto four = [&](i64 tokens, i64 heads) {
+    return View<float, 4>(values.data(), {2, tokens, heads, 8});
+  };
+  EXPECT_THROW(attention(ctx, four(3, 2), four(3, 2), four(4, 2), 1.0f, false, four(3, 2)), Error);
+  EXPECT_THROW(attention(ctx, four(3, 2), four(3, 1), four(3, 1), 1.0f, false, four(3, 2)), Error);
+  EXPECT_THROW(attention(ctx, four(3, 2), four(2, 2), four(2, 2), 1.0f, true, four(3, 2)), Error);
+  EXPECT_THROW(attention(ctx, four(3, 2), four(0, 2), four(0, 2), 1.0f, false, four(3, 2)), Error);
+  EXPECT_THROW(attention(ctx, four(3, 2), four(3, 2), four(3, 2), 1.0f, false, four(3, 2),
+                         View<float, 3>(values.data(), {2, 3, 2})),
+               Error);
+}
+
+}  // namespace
+}  // namespace orrery
