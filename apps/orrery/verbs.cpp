@@ -6,6 +6,11 @@ std::span<const AddVerb> verbs() {
   static constexpr AddVerb table[] = {
       add_info,
       add_parity,
+      add_encode,
+      add_plan,
+      add_record,
+      add_simulate,
+      add_train,
   };
   return table;
 }

@@ -132,6 +132,8 @@ i64 Hdf5Writer::add_column(const std::string& column_name, DType dtype, const Sh
   const Hdf5Handle space(H5Screate_simple(rank, none.data(), unlimited.data()), H5Sclose);
   const Hdf5Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
   H5Pset_chunk(creation.id(), rank, chunk.data());
+  // no time of writing inside: the same values give the same bytes
+  H5Pset_obj_track_times(creation.id(), false);
   if (blosc) {
     const std::array<unsigned, kBloscParameters> parameters = {
         2,

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "base/function_ref.h"
+#include "device/context.h"
+#include "env/environment.h"
+
+namespace orrery {
+
+enum class RecordingLayout {
+  release,  // frames in Blosc chunks of 100 rows, the rest in plain chunks of 1000: the published
+            // files; small
+  current,  // every row a plain chunk: what stable-worldmodel writes today
+};
+
+struct RecordOptions {
+  std::string environment = "tworoom";
+  std::string policy = "expert";
+  i64 episodes = 100;
+  u64 seed = 0;
+  i64 max_steps = 100;   // actions of an episode, unless it reaches its goal before
+  i64 image_size = 224;  // a side; frames of another size are reduced by Pillow's bilinear filter
+  RecordingLayout layout = RecordingLayout::release;
+  float expert_noise = 2.0f;
+  ResetOptions reset;
+};
+
+struct RecordSummary {
+  i64 episodes = 0;
+  i64 rows = 0;
+  i64 reached = 0;  // episodes that ended at their goal
+  i64 bytes = 0;    // of the file
+};
+
+// Told after every round of episodes; false stops the recording.
+using RecordProgress = FunctionRef<bool(i64 episodes, i64 rows)>;
+
+// Plays episodes and writes them as stable-worldmodel HDF5. An episode of L actions has L + 1 rows;
+// row t holds what was seen at t, the reward and flags of the step that led there (NaN and false in
+// row 0), and the action that leaves it (NaN in the last row).
+//
+// Columns: pixels u8 [size, size, 3], action f32, the environment's info columns, reward f64,
+// terminated, truncated, step_idx i64, ep_idx i32, id i64 (one number an episode), and ep_len i32,
+// ep_offset i64 by episode.
+//
+// Episodes are played on the thread team while those before are compressed and written; memory
+// holds two rounds of them. The contents depend on the options alone, not on the number of threads.
+// The file appears at `path` when all is written; on any failure, or when progress says stop (an
+// Error), nothing is left.
+RecordSummary record(Context& ctx, const RecordOptions& options, const std::filesystem::path& path,
+                     RecordProgress progress);
+
+}  // namespace orrery
