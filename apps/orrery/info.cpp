@@ -1,16 +1,64 @@
 #include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
 
 #include "device/context.h"
+#include "ops/cpu_path.h"
+#include "orrery/orrery.h"
 #include "verbs.h"
 
 namespace orrery::cli {
 
+namespace {
+
+nlohmann::json machine() {
+  const CpuFacts facts = cpu_facts();
+  return {{"version", version()},       {"cpu", facts.name},      {"cores", facts.cores},
+          {"features", facts.features}, {"cpu_path", cpu_path()}, {"compiler", __VERSION__}};
+}
+
+nlohmann::json model_facts(const std::string& path) {
+  const WorldModel model(path);
+  const ModelFacts& facts = model.facts();
+  nlohmann::json result = {{"model", path},
+                           {"family", "lewm"},
+                           {"parameters", facts.parameters},
+                           {"image_size", facts.image_size},
+                           {"patch_size", facts.patch_size},
+                           {"latent_size", facts.latent_size},
+                           {"action_size", facts.action_size},
+                           {"window", facts.window},
+                           {"has_statistics", facts.has_statistics}};
+  if (facts.has_statistics) {
+    result["frameskip"] = facts.frameskip;
+    result["raw_action_size"] = facts.raw_action_size;
+  }
+  return result;
+}
+
+}  // namespace
+
 void add_info(CLI::App& app, int&) {
-  auto* verb = app.add_subcommand("info", "what this machine and this build offer");
-  verb->callback([] {
-    const CpuFacts facts = cpu_facts();
-    std::cout << "cpu       " << facts.name << ", " << facts.cores << " cores\n";
-    std::cout << "features  " << facts.features << "\n";
+  struct Options {
+    std::string model;
+    bool json = false;
+  };
+  auto options = std::make_shared<Options>();
+  auto* verb = app.add_subcommand("info", "what this machine, this build and a model are");
+  verb->add_option("--model", options->model, "folder of a model, or its file of weights");
+  verb->add_flag("--json", options->json, "print one JSON object");
+  verb->callback([options] {
+    nlohmann::json facts = machine();
+    if (!options->model.empty()) facts.update(model_facts(options->model));
+    if (options->json) {
+      std::cout << facts.dump(1) << "\n";
+      return;
+    }
+    for (const auto& [name, value] : facts.items()) {
+      std::cout << name << std::string(name.size() < 16 ? 16 - name.size() : 1, ' ')
+                << (value.is_string() ? value.get<std::string>() : value.dump()) << "\n";
+    }
   });
 }
 

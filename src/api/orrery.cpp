@@ -1,7 +1,119 @@
 #include "orrery/orrery.h"
 
+#include <optional>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "models/lewm/dynamics.h"
+#include "models/lewm/eye.h"
+#include "models/lewm/statistics.h"
+#include "plan/cem.h"
+
 namespace orrery {
 
 const char* version() { return "0.1.0"; }
+
+struct WorldModel::Parts {
+  explicit Parts(const std::string& path, int threads)
+      : ctx({.threads = threads}),
+        model(ctx, lewm::load_model(path)),
+        statistics(lewm::statistics_of_model(path)) {
+    const lewm::Config& config = model.config();
+    facts.parameters = model.weights().parameters.numel();
+    facts.image_size = static_cast<int>(config.encoder.image_size);
+    facts.patch_size = static_cast<int>(config.encoder.patch);
+    facts.latent_size = static_cast<int>(config.latent());
+    facts.action_size = static_cast<int>(config.action.input);
+    facts.window = static_cast<int>(config.predictor.window);
+    facts.has_statistics = statistics.has_value();
+    if (statistics) {
+      check(statistics->frameskip * statistics->action_dim() == config.action.input, path,
+            ": statistics of ", statistics->action_dim(), " action numbers and frameskip ",
+            statistics->frameskip, " do not fit a model that takes ", config.action.input,
+            " numbers a block");
+      facts.frameskip = static_cast<int>(statistics->frameskip);
+      facts.raw_action_size = static_cast<int>(statistics->action_dim());
+    }
+  }
+
+  // an eye for pictures of this size; the last one is kept
+  lewm::Eye& eye_for(const Picture& picture) {
+    check(picture.rgb != nullptr, "a picture without pixels was given");
+    if (!eye || eye->height() != picture.height || eye->width() != picture.width) {
+      eye.emplace(ctx, model, picture.height, picture.width, 1);
+    }
+    return *eye;
+  }
+
+  void encode(const Picture& picture, float* latent) {
+    eye_for(picture).look(ctx,
+                          View<const u8, 4>(picture.rgb, {1, picture.height, picture.width, 3}),
+                          View<float, 2>(latent, {1, model.config().latent()}));
+  }
+
+  Context ctx;
+  lewm::Model model;
+  std::optional<lewm::Statistics> statistics;
+  std::optional<lewm::Eye> eye;
+  ModelFacts facts;
+};
+
+WorldModel::WorldModel(const std::string& path, int threads)
+    : parts_(std::make_unique<Parts>(path, threads)) {}
+WorldModel::~WorldModel() = default;
+WorldModel::WorldModel(WorldModel&&) noexcept = default;
+WorldModel& WorldModel::operator=(WorldModel&&) noexcept = default;
+
+const ModelFacts& WorldModel::facts() const { return parts_->facts; }
+
+std::vector<float> WorldModel::encode(const Picture& picture) {
+  std::vector<float> latent(static_cast<std::size_t>(parts_->model.config().latent()));
+  parts_->encode(picture, latent.data());
+  return latent;
+}
+
+PlannedActions WorldModel::plan(const Picture& now, const Picture& goal,
+                                const PlanOptions& options) {
+  Parts& parts = *parts_;
+  const i64 dim = parts.model.config().latent();
+  const i64 block = parts.model.config().action.input;
+  CounterNoise noise(options.seed);
+  Cem cem({.samples = options.samples, .elites = options.elites, .iterations = options.iterations},
+          {.environments = 1, .horizon = options.horizon, .action_dim = block}, noise);
+  lewm::GoalDynamics dynamics(parts.ctx, parts.model,
+                              {.samples = options.samples, .horizon = options.horizon});
+  std::vector<float> latents(static_cast<std::size_t>(2 * dim));
+  std::vector<float> actions(static_cast<std::size_t>(options.horizon * block));
+  float cost = 0;
+
+  const double begin = now_s();
+  parts.encode(now, latents.data());
+  parts.encode(goal, latents.data() + dim);
+  dynamics.begin(1);
+  dynamics.observe(0, View<const float, 2>(latents.data(), {1, dim}), {},
+                   View<const float, 1>(latents.data() + dim, {dim}));
+  cem.plan(parts.ctx, dynamics, {},
+           {.actions = View<float, 3>(actions.data(), {1, options.horizon, block}),
+            .cost = View<float, 1>(&cost, {1})});
+
+  PlannedActions planned;
+  planned.plan_ms = 1e3 * (now_s() - begin);
+  planned.cost = static_cast<double>(cost);
+  // a block is frameskip steps; without statistics it stays one row
+  const i64 width = parts.statistics ? parts.statistics->action_dim() : block;
+  for (std::size_t at = 0; at < actions.size(); at += static_cast<std::size_t>(width)) {
+    std::vector<float> step(actions.begin() + static_cast<std::ptrdiff_t>(at),
+                            actions.begin() + static_cast<std::ptrdiff_t>(at) + width);
+    if (parts.statistics) {
+      for (std::size_t d = 0; d < step.size(); ++d) {
+        step[d] = step[d] * static_cast<float>(parts.statistics->action_std[d]) +
+                  static_cast<float>(parts.statistics->action_mean[d]);
+      }
+    }
+    planned.actions.push_back(std::move(step));
+  }
+  return planned;
+}
 
 }  // namespace orrery
