@@ -74,7 +74,12 @@ class Trainer {
         observer_.validated(step + 1, validation);
         if (collapsed(validation)) return collapse(step + 1, validation);
       }
-      if (every(settings_.checkpoint_every, step + 1, last)) save();
+      const bool stop = !last && observer_.wants_to_stop();
+      if (stop || every(settings_.checkpoint_every, step + 1, last)) save();
+      if (stop) {
+        return {Outcome::Kind::stopped, optimiser_.steps,
+                text("stopped after step ", optimiser_.steps, kept())};
+      }
     }
     return {Outcome::Kind::finished, optimiser_.steps, ""};
   }

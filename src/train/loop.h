@@ -20,6 +20,8 @@ class Observer {
   virtual void stepped(i64 /*step*/, double /*lr*/, const StepReport&) {}
   virtual void validated(i64 /*step*/, const ValidationReport&) {}
   virtual void saved(i64 /*step*/) {}
+  // asked after every step; a run that stops leaves a checkpoint
+  virtual bool wants_to_stop() { return false; }
 };
 
 struct Run {
@@ -32,7 +34,7 @@ struct Run {
 };
 
 struct Outcome {
-  enum class Kind { finished, not_finite, collapsed };
+  enum class Kind { finished, stopped, not_finite, collapsed };
   Kind kind = Kind::finished;
   i64 steps = 0;       // taken
   std::string reason;  // one sentence when not finished

@@ -1,0 +1,138 @@
+#include <iomanip>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <sstream>
+
+#include "io/json.h"
+#include "progress.h"
+#include "train/loop.h"
+#include "train/recorded.h"
+#include "verbs.h"
+
+namespace orrery::cli {
+
+namespace {
+
+struct Options {
+  std::string data, config, output;
+  bool resume = false;
+  std::optional<i64> steps;
+  std::optional<u64> seed;
+  int threads = 0;
+};
+
+// Tells a run's progress, and passes on a polite request to stop.
+class Narrator : public train::Observer {
+ public:
+  void began(i64 parameters, i64 first_step, i64 steps) override {
+    std::cout << "model of " << parameters << " parameters, steps " << first_step << " to " << steps
+              << std::endl;
+    first_ = first_step;
+    progress_.emplace("training", steps - first_step, "steps");
+  }
+
+  void stepped(i64 step, double, const train::StepReport& report) override {
+    std::ostringstream note;
+    note << std::fixed << std::setprecision(4) << "loss " << report.losses.total;
+    for (const train::LossTerm& term : train::kLossTerms) {
+      if (report.losses.*term.value == 0) continue;
+      note << "  " << term.name << " " << report.losses.*term.value;
+    }
+    progress_->update(step - first_, note.str());
+  }
+
+  void validated(i64 step, const train::ValidationReport& report) override {
+    std::cout << std::fixed << std::setprecision(4) << "held out at step " << step
+              << ": prediction " << report.losses.prediction << ", sigreg " << report.losses.sigreg
+              << ", latent std " << report.latent_std << ", effective rank " << std::setprecision(2)
+              << report.effective_rank << std::endl;
+  }
+
+  bool wants_to_stop() override { return stop_requested(); }
+
+ private:
+  std::optional<Progress> progress_;
+  i64 first_ = 0;
+};
+
+// model and settings of a configuration file, whose other keys must be comments
+void read_config_file(const Options& options, train::Run& run, bool& has_model) {
+  has_model = false;
+  if (options.config.empty()) return;
+  const nlohmann::json root = read_json(options.config);
+  check(root.is_object(), options.config, " holds ", root.type_name(), ", an object was needed");
+  for (const auto& [key, value] : root.items()) {
+    check(key == "model" || key == "training", options.config, ": ", key,
+          " is unknown; model and training were expected");
+  }
+  if (root.contains("model")) {
+    run.model = lewm::config_from_json(root.at("model"), options.config + ": model");
+    has_model = true;
+  }
+  if (root.contains("training")) {
+    run.settings = train::settings_from_json(root.at("training"), options.config);
+  }
+}
+
+void train_model(const Options& options, int& result) {
+  train::Run run;
+  bool has_model = false;
+  read_config_file(options, run, has_model);
+  if (options.steps) run.settings.steps = *options.steps;
+  if (options.seed) run.settings.seed = *options.seed;
+
+  train::Recorded data(options.data, run.settings);
+  const i64 block = run.settings.frameskip * data.action_width();
+  if (!has_model) {
+    // the published model, for the data's actions and frames
+    run.model.action.input = block;
+    run.model.encoder.image_size = data.image_size();
+  }
+  check(run.model.action.input == block, options.data, " has actions of ", data.action_width(),
+        " numbers, with frameskip ", run.settings.frameskip, " a block of ", block,
+        "; the model takes blocks of ", run.model.action.input);
+  if (run.settings.steps == 0) {
+    run.settings.steps = run.settings.epochs * (data.training_windows() / run.settings.batch);
+  }
+  run.image_size = data.image_size();
+  run.statistics = data.statistics();
+  run.output = options.output;
+  run.resume = options.resume;
+  std::cout << options.data << ": " << data.training_windows() << " windows to learn from, "
+            << data.validation_windows() << " held out" << std::endl;
+
+  Context ctx({.threads = options.threads});
+  train::Outcome outcome;
+  {
+    Narrator narrator;
+    outcome = train::train(ctx, run, data, narrator);
+  }
+  if (outcome.kind != train::Outcome::Kind::finished) {
+    std::cerr << "orrery: " << outcome.reason << "\n";
+    result = 1;
+    return;
+  }
+  std::cout << "trained " << outcome.steps << " steps; the model is in " << options.output
+            << std::endl;
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, int& result) {
+  auto* verb = app.add_subcommand("train", "learn a LeWM from recorded episodes");
+  auto options = std::make_shared<Options>();
+  verb->add_option("--data", options->data, "recording (stable-worldmodel HDF5)")->required();
+  verb->add_option("--config", options->config,
+                   "JSON with `model` and `training`; without it the published model");
+  verb->add_option("--output", options->output, "folder for the model and the run")->required();
+  verb->add_flag("--resume", options->resume,
+                 "go on from the folder's checkpoint, if there is one");
+  verb->add_option("--steps", options->steps, "optimiser steps")->check(CLI::PositiveNumber);
+  verb->add_option("--seed", options->seed, "seed of weights, order, directions and dropout");
+  verb->add_option("--threads", options->threads, "threads; 0: all cores")
+      ->check(CLI::NonNegativeNumber);
+  verb->callback([options, &result] { train_model(*options, result); });
+}
+
+}  // namespace orrery::cli

@@ -1,0 +1,49 @@
+#include "train/recorded.h"
+
+#include <vector>
+
+namespace orrery::train {
+
+namespace {
+
+std::vector<i64> all_of(i64 count) {
+  std::vector<i64> indices(static_cast<std::size_t>(count));
+  for (i64 i = 0; i < count; ++i) indices[static_cast<std::size_t>(i)] = i;
+  return indices;
+}
+
+}  // namespace
+
+Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& settings)
+    : episodes_(held_if_it_fits(open_episodes(path), {"pixels", "action"})),
+      frameskip_(settings.frameskip) {
+  const Column& pixels = episodes_->column(episodes_->column_index("pixels"));
+  check(pixels.dtype == DType::uint8 && pixels.row.rank() == 3 && pixels.row[0] == pixels.row[1] &&
+            pixels.row[2] == 3,
+        path.string(), ": pixels are ", pixels.dtype, " ", pixels.row,
+        ", square RGB frames of bytes were needed");
+  image_size_ = pixels.row[0];
+  const i64 action = episodes_->column_index("action");
+  action_width_ = episodes_->column(action).width();
+  action_ = column_statistics(*episodes_, action);
+
+  EpisodeSplit split{all_of(episodes_->count()), {}};
+  if (settings.validation_fraction > 0) {
+    split = split_episodes(episodes_->count(), 1.0 - settings.validation_fraction, settings.seed);
+  }
+  const WindowShape shape{settings.frameskip, settings.num_steps};
+  training_ = std::make_unique<Windows>(*episodes_, shape, split.train);
+  validation_ = std::make_unique<Windows>(*episodes_, shape, split.validation);
+  batches_ = std::make_unique<WindowBatches>(*training_, *validation_, ZScore(action_),
+                                             settings.batch, settings.seed);
+}
+
+nlohmann::json Recorded::statistics() const {
+  return {{"action", {{"mean", action_.mean}, {"std", action_.deviation}}},
+          // the decimals of the published constants, not the floats nearest to them
+          {"pixels", {{"mean", {0.485, 0.456, 0.406}}, {"std", {0.229, 0.224, 0.225}}}},
+          {"frameskip", frameskip_},
+          {"action_dim", action_width_}};
+}
+
+}  // namespace orrery::train

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "train/batches.h"
+#include "train/settings.h"
+
+namespace orrery::train {
+
+// A recording opened for training: its episodes split, its actions' statistics, its batches.
+class Recorded : public BatchSource {
+ public:
+  // Columns `pixels` [rows, H, H, 3] of bytes and `action` [rows, A] are needed.
+  Recorded(const std::filesystem::path& path, const TrainingSettings& settings);
+
+  i64 image_size() const { return image_size_; }
+  i64 action_width() const { return action_width_; }
+  // statistics.json: action and pixel mean and std, frameskip, action_dim
+  nlohmann::json statistics() const;
+
+  i64 training_windows() const override { return batches_->training_windows(); }
+  i64 validation_windows() const override { return batches_->validation_windows(); }
+  Batch training_batch(i64 step) override { return batches_->training_batch(step); }
+  Batch validation_batch(i64 index) override { return batches_->validation_batch(index); }
+
+ private:
+  std::unique_ptr<Episodes> episodes_;
+  i64 image_size_ = 0, action_width_ = 0, frameskip_ = 0;
+  ColumnStatistics action_;
+  std::unique_ptr<Windows> training_, validation_;
+  std::unique_ptr<WindowBatches> batches_;
+};
+
+}  // namespace orrery::train
