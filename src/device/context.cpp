@@ -145,6 +145,15 @@ class Context::Team {
 struct Context::Scratch {
   std::vector<Block> workers;
   Block shared[2];  // by slot
+
+  // what one worker needed all may need: which of them gets which index is chance
+  void level() {
+    std::size_t bytes = 0;
+    for (const Block& block : workers) bytes = std::max(bytes, block.bytes());
+    for (Block& block : workers) {
+      if (block.bytes() < bytes) block = Block(bytes);
+    }
+  }
 };
 
 Context::Context() : Context(Options{}) {}
@@ -159,7 +168,11 @@ Context::~Context() = default;
 
 int Context::threads() const { return team_->size(); }
 
-void Context::parallel(i64 count, FunctionRef<void(i64, int)> body) { team_->run(count, body); }
+void Context::parallel(i64 count, FunctionRef<void(i64, int)> body) {
+  team_->run(count, body);
+  // the team rests now, unless this was a call within a body
+  if (!inside_team) scratch_->level();
+}
 
 void Context::parallel_ranges(i64 count, i64 grain, FunctionRef<void(i64, i64, int)> body) {
   ORRERY_ASSERT(grain > 0);

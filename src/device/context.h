@@ -43,9 +43,10 @@ class Context {
 
   // Scratch memory of one worker, and blocks shared by the call in progress. They grow when asked
   // for more than ever before and are kept; what they hold is lost at the next call of an
-  // operation. The matrix product keeps its packed operand in a slot of its own, so an operation
-  // may hold scratch while it multiplies. `reserve_scratch` grows them ahead, so that nothing
-  // allocates later.
+  // operation. What one worker asked for, all have when `parallel` returns, so that work done once
+  // allocates nothing when it is done again. The matrix product keeps its packed operand in a slot
+  // of its own, so an operation may hold scratch while it multiplies. `reserve_scratch` grows them
+  // ahead, so that nothing allocates later.
   enum class Slot { operation, matrix };
   std::byte* worker_scratch(int worker, std::size_t bytes);
   std::byte* shared_scratch(std::size_t bytes, Slot slot = Slot::operation);

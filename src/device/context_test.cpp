@@ -56,5 +56,16 @@ TEST(Context, RangesCoverWithoutOverlap) {
   for (const int hit : hits) EXPECT_EQ(hit, 1);
 }
 
+// which worker gets which index is chance: the next time it may be the other one
+TEST(Context, ScratchOfOneWorkerIsThereForAll) {
+  Context ctx({.threads = 2});
+  ctx.parallel(1, [&](i64, int worker) {
+    ASSERT_EQ(worker, 0);
+    ctx.worker_scratch(worker, 4096);
+  });
+  const std::byte* scratch = ctx.worker_scratch(1, 1);
+  EXPECT_EQ(ctx.worker_scratch(1, 4096), scratch);
+}
+
 }  // namespace
 }  // namespace orrery

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "base/error.h"
-#include "plan/allocations.h"
 #include "plan/point_mass.h"
+#include "tests/allocations/counter.h"
 
 namespace orrery {
 namespace {
