@@ -35,10 +35,11 @@ std::vector<const char*> cpu_paths() {
   return names;
 }
 
-void use_cpu_path(const char* name) {
-  const std::int64_t all = hwy::SupportedTargets();
+namespace {
+
+void take(const char* name) {
   if (name == nullptr) {
-    hwy::GetChosenTarget().Update(all);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
     return;
   }
   for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
@@ -49,14 +50,22 @@ void use_cpu_path(const char* name) {
   }
   std::string known;
   for (const char* path : cpu_paths()) known += known.empty() ? path : std::string(", ") + path;
-  fail("ORRERY_CPU is \"", name, "\", one of ", known, " was needed");
+  fail("ORRERY_CPU asks for \"", name, "\", one of ", known, " was needed");
 }
+
+}  // namespace
 
 void choose_cpu_path() {
   [[maybe_unused]] static const bool chosen = [] {
-    use_cpu_path(std::getenv("ORRERY_CPU"));
+    take(std::getenv("ORRERY_CPU"));
     return true;
   }();
+}
+
+void use_cpu_path(const char* name) {
+  // or the first kernel would choose again
+  choose_cpu_path();
+  take(name != nullptr ? name : std::getenv("ORRERY_CPU"));
 }
 
 }  // namespace orrery

@@ -15,8 +15,8 @@ const char* cpu_path();
 // All that could run here, best first.
 std::vector<const char*> cpu_paths();
 
-// Takes another path from now on, or with nullptr the best again. For tests and comparisons; no
-// operation may be running.
+// Takes another path from now on, or with nullptr the one of the start again. For tests and
+// comparisons; no operation may be running.
 void use_cpu_path(const char* name);
 
 // Reads ORRERY_CPU before the first kernel is chosen.

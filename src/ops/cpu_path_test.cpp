@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <string>
 
 #include "ops/test_support.h"
@@ -16,11 +17,16 @@ TEST_ON_EVERY_PATH(CpuPath, RunsWhatWasAskedFor) {
   EXPECT_TRUE(listed) << cpu_path();
 }
 
-TEST(CpuPath, TakesTheBestAndRefusesUnknownNames) {
+TEST(CpuPath, StartsWithTheBestOrTheOneAskedFor) {
+  const char* asked = std::getenv("ORRERY_CPU");
   use_cpu_path(nullptr);
-  EXPECT_STREQ(cpu_path(), cpu_paths().front());
+  EXPECT_STREQ(cpu_path(), asked != nullptr ? asked : cpu_paths().front());
+}
+
+TEST(CpuPath, RefusesUnknownNames) {
+  const std::string before = cpu_path();
   EXPECT_THROW(use_cpu_path("AVX9000"), Error);
-  EXPECT_STREQ(cpu_path(), cpu_paths().front());
+  EXPECT_EQ(cpu_path(), before);
 }
 
 }  // namespace
