@@ -19,7 +19,10 @@ using nlohmann::json;
 json number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
 
 void add_losses(json& line, const LossValues& losses) {
-  for (const LossTerm& term : kLossTerms) line[term.name] = number(losses.*term.value);
+  for (const LossTerm& term : kLossTerms) {
+    // terms of weight 0 are not computed
+    if (losses.*term.value != 0) line[term.name] = number(losses.*term.value);
+  }
   line["total"] = number(losses.total);
 }
 
