@@ -8,6 +8,7 @@ std::span<const AddVerb> verbs() {
       add_parity,
       add_encode,
       add_plan,
+      add_eval,
       add_record,
       add_simulate,
       add_train,

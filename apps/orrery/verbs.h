@@ -16,6 +16,7 @@ void add_train(CLI::App& app, int& result);
 void add_parity(CLI::App& app, int& result);
 void add_encode(CLI::App& app, int& result);
 void add_plan(CLI::App& app, int& result);
+void add_eval(CLI::App& app, int& result);
 void add_record(CLI::App& app, int& result);
 void add_simulate(CLI::App& app, int& result);
 
