@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "io/hdf5_handle.h"
+#include "io/hdf5_source.h"
 
 namespace orrery {
 
@@ -118,39 +119,28 @@ std::string hdf5_reason() {
 }
 
 struct Hdf5Reader::Handles {
-  Hdf5Handle file;
+  explicit Handles(const std::filesystem::path& path) : source(path) {}
+  explicit Handles(std::span<const std::byte> bytes) : source(bytes) {}
+
   struct Dataset {
     Hdf5Handle id;
     Hdf5Handle memory_type;
   };
+
+  // the source is destroyed last
+  Hdf5Source source;
+  Hdf5Handle file;
   std::vector<Dataset> datasets;
 };
 
-Hdf5Reader::Hdf5Reader(const std::filesystem::path& path) : name_(path.string()) {
-  std::error_code error;
-  check(std::filesystem::is_regular_file(path, error), "cannot read ", name_,
-        ": there is no such file");
-  file_bytes_ = static_cast<i64>(std::filesystem::file_size(path, error));
-  const Hdf5Lock lock;
-  handles_ = std::make_unique<Handles>();
-  handles_->file = Hdf5Handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
-  check(handles_->file.valid(), "cannot read ", name_, " as HDF5: ", hdf5_reason());
-  describe_columns();
+Hdf5Reader::Hdf5Reader(const std::filesystem::path& path)
+    : name_(path.string()), handles_(std::make_unique<Handles>(path)) {
+  open();
 }
 
 Hdf5Reader::Hdf5Reader(std::span<const std::byte> file, std::string name)
-    : name_(std::move(name)), file_bytes_(static_cast<i64>(file.size())) {
-  check(!file.empty(), "cannot read ", name_, " as HDF5: it is empty");
-  const Hdf5Lock lock;
-  handles_ = std::make_unique<Handles>();
-  const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-  // in memory only, growing by 64 KiB
-  H5Pset_fapl_core(access.id(), std::size_t{1} << 16, false);
-  check(H5Pset_file_image(access.id(), const_cast<std::byte*>(file.data()), file.size()) >= 0,
-        "cannot read ", name_, " as HDF5: ", hdf5_reason());
-  handles_->file = Hdf5Handle(H5Fopen(name_.c_str(), H5F_ACC_RDONLY, access.id()), H5Fclose);
-  check(handles_->file.valid(), "cannot read ", name_, " as HDF5: ", hdf5_reason());
-  describe_columns();
+    : name_(std::move(name)), handles_(std::make_unique<Handles>(file)) {
+  open();
 }
 
 Hdf5Reader::~Hdf5Reader() {
@@ -158,40 +148,64 @@ Hdf5Reader::~Hdf5Reader() {
   handles_.reset();
 }
 
-void Hdf5Reader::describe_columns() {
-  // whatever fails here must release its identifiers before the lock goes
+void Hdf5Reader::open() {
+  file_bytes_ = handles_->source.size();
+  const Hdf5Lock lock;
   try {
-    H5G_info_t group = {};
-    check(H5Gget_info(handles_->file.id(), &group) >= 0, "cannot read ", name_, ": ",
-          hdf5_reason());
-    check(group.nlinks <= static_cast<hsize_t>(kMaxColumns), "cannot read ", name_, ": it has ",
-          group.nlinks, " entries, at most ", kMaxColumns, " are supported");
-    for (hsize_t i = 0; i < group.nlinks; ++i) {
-      const auto name_at = [&](char* out, std::size_t size) {
-        return H5Lget_name_by_idx(handles_->file.id(), ".", H5_INDEX_NAME, H5_ITER_INC, i, out,
-                                  size, H5P_DEFAULT);
-      };
-      const ssize_t length = name_at(nullptr, 0);
-      check(length >= 0 && length < 4096, "cannot read ", name_, ": ", hdf5_reason());
-      std::string entry(static_cast<std::size_t>(length) + 1, '\0');
-      check(name_at(entry.data(), entry.size()) >= 0, "cannot read ", name_, ": ", hdf5_reason());
-      entry.pop_back();
-      // links to other places and other files are not followed
-      H5L_info_t link = {};
-      if (H5Lget_info(handles_->file.id(), entry.c_str(), &link, H5P_DEFAULT) < 0 ||
-          link.type != H5L_TYPE_HARD) {
-        continue;
-      }
-      const Hdf5Handle object(H5Oopen(handles_->file.id(), entry.c_str(), H5P_DEFAULT), H5Oclose);
+    const auto open_file = [&] {
+      handles_->file = handles_->source.open(name_);
+      check(handles_->file.valid(), "cannot read ", name_, " as HDF5: ", hdf5_reason());
+    };
+    open_file();
+    const std::vector<Link> links = root_links();
+    bool changed = false;
+    for (const Link& link : links) {
+      changed = handles_->source.make_type_readable(link.address) || changed;
+    }
+    if (changed) {
+      // what libhdf5 has read already it would not read again
+      handles_->file.reset();
+      open_file();
+    }
+    for (const Link& link : links) {
+      const Hdf5Handle object(H5Oopen(handles_->file.id(), link.name.c_str(), H5P_DEFAULT),
+                              H5Oclose);
       if (object.valid() && H5Iget_type(object.id()) != H5I_DATASET) continue;
       const auto index = static_cast<i64>(columns_.size());
       handles_->datasets.emplace_back();
-      columns_.push_back(describe(entry, index));
+      columns_.push_back(describe(link.name, index));
     }
   } catch (...) {
+    // while the lock is held
     handles_.reset();
     throw;
   }
+}
+
+std::vector<Hdf5Reader::Link> Hdf5Reader::root_links() const {
+  const hid_t file = handles_->file.id();
+  H5G_info_t group = {};
+  check(H5Gget_info(file, &group) >= 0, "cannot read ", name_, ": ", hdf5_reason());
+  check(group.nlinks <= static_cast<hsize_t>(kMaxColumns), "cannot read ", name_, ": it has ",
+        group.nlinks, " entries, at most ", kMaxColumns, " are supported");
+  std::vector<Link> links;
+  for (hsize_t i = 0; i < group.nlinks; ++i) {
+    const auto name_at = [&](char* out, std::size_t size) {
+      return H5Lget_name_by_idx(file, ".", H5_INDEX_NAME, H5_ITER_INC, i, out, size, H5P_DEFAULT);
+    };
+    const ssize_t length = name_at(nullptr, 0);
+    check(length >= 0 && length < 4096, "cannot read ", name_, ": ", hdf5_reason());
+    std::string entry(static_cast<std::size_t>(length) + 1, '\0');
+    check(name_at(entry.data(), entry.size()) >= 0, "cannot read ", name_, ": ", hdf5_reason());
+    entry.pop_back();
+    // links to other places and other files are not followed
+    H5L_info_t link = {};
+    if (H5Lget_info(file, entry.c_str(), &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD) {
+      continue;
+    }
+    links.push_back({std::move(entry), link.u.address});
+  }
+  return links;
 }
 
 Hdf5Column Hdf5Reader::describe(const std::string& column_name, i64 index) {

@@ -63,8 +63,13 @@ class Hdf5Reader {
 
  private:
   struct Handles;
+  struct Link {
+    std::string name;
+    u64 address;  // of the object's header in the file
+  };
 
-  void describe_columns();
+  void open();
+  std::vector<Link> root_links() const;
   Hdf5Column describe(const std::string& column_name, i64 index);
   const Hdf5Column& readable(i64 column) const;
 

@@ -121,7 +121,7 @@ TEST_F(Hdf5, ReadsFromMemoryToo) {
 
 TEST_F(Hdf5, RefusesBadRequestsAndMissingFiles) {
   EXPECT_THAT([&] { Hdf5Reader reader(file("none.h5")); },
-              ThrowsMessage<Error>(HasSubstr("there is no such file")));
+              ThrowsMessage<Error>(HasSubstr("none.h5: No such file")));
   write_file(file("text.h5"), "this is no HDF5 file");
   EXPECT_THAT([&] { Hdf5Reader reader(file("text.h5")); },
               ThrowsMessage<Error>(HasSubstr("text.h5 as HDF5")));
