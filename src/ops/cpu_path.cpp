@@ -27,23 +27,18 @@ HWY_EXPORT(PathName);
 
 const char* cpu_path() { return ORRERY_KERNEL(PathName)(); }
 
-std::vector<const char*> cpu_paths() {
-  std::vector<const char*> names;
-  // low bits are the better targets
-  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets())
-    names.push_back(hwy::TargetName(target));
-  return names;
-}
-
 namespace {
 
+// asked once: in some versions of Highway the question itself resets the choice
+const std::vector<std::int64_t>& targets() {
+  static const std::vector<std::int64_t> all = hwy::SupportedAndGeneratedTargets();
+  return all;
+}
+
 void take(const char* name) {
-  if (name == nullptr) {
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    return;
-  }
-  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    if (std::string(name) == hwy::TargetName(target)) {
+  // low bits are the better targets
+  for (const std::int64_t target : targets()) {
+    if (name == nullptr || std::string(name) == hwy::TargetName(target)) {
       hwy::GetChosenTarget().Update(target);
       return;
     }
@@ -54,6 +49,12 @@ void take(const char* name) {
 }
 
 }  // namespace
+
+std::vector<const char*> cpu_paths() {
+  std::vector<const char*> names;
+  for (const std::int64_t target : targets()) names.push_back(hwy::TargetName(target));
+  return names;
+}
 
 void choose_cpu_path() {
   [[maybe_unused]] static const bool chosen = [] {
