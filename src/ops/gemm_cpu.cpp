@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ops/cpu_path.h"
 #include "ops/gemm.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -322,22 +323,22 @@ HWY_EXPORT(Linear);
 HWY_EXPORT(Gemm);
 
 std::size_t packed_bytes(i64 outputs, i64 inputs) {
-  const i64 cols = HWY_DYNAMIC_DISPATCH(TileCols)();
+  const i64 cols = ORRERY_KERNEL(TileCols)();
   return static_cast<std::size_t>((outputs + cols - 1) / cols * cols * inputs) * sizeof(float);
 }
 
 void pack_weight(Context& ctx, View<const float, 2> weight, float* panels) {
-  HWY_DYNAMIC_DISPATCH(PackWeight)(ctx, weight, panels);
+  ORRERY_KERNEL(PackWeight)(ctx, weight, panels);
 }
 
 void linear(Context& ctx, View<const float, 2> x, const PackedMatrix& weight,
             const Epilogue& epilogue, View<float, 2> y) {
-  HWY_DYNAMIC_DISPATCH(Linear)(ctx, x, weight, epilogue, y);
+  ORRERY_KERNEL(Linear)(ctx, x, weight, epilogue, y);
 }
 
 void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, const Epilogue& epilogue,
           View<float, 2> c) {
-  HWY_DYNAMIC_DISPATCH(Gemm)(ctx, a, b, epilogue, c);
+  ORRERY_KERNEL(Gemm)(ctx, a, b, epilogue, c);
 }
 
 }  // namespace orrery::cpu
