@@ -103,7 +103,13 @@ herr_t take_description(unsigned, const H5E_error2_t* entry, void* out) {
 
 }  // namespace
 
-Hdf5Lock::Hdf5Lock() : guard_(hdf5_mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+Hdf5Lock::Hdf5Lock() : guard_(hdf5_mutex()) {
+  // everything is closed by its owner; libhdf5's own cleaning up at the end of the process crashes
+  // on a file that a full disk kept open
+  static const bool once = H5dont_atexit() >= 0;
+  static_cast<void>(once);
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+}
 
 std::string hdf5_reason() {
   std::string reason;

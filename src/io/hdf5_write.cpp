@@ -1,5 +1,5 @@
 #include <blosc.h>
-#include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
@@ -91,9 +91,10 @@ Hdf5Writer::~Hdf5Writer() {
   if (handles_->file.valid()) {
     // Given up. What libhdf5 still holds cannot be dropped, it wants to be written; on a full disk
     // that fails, the file stays open, and libhdf5 crashes when the process ends. So the rest goes
-    // to where everything fits.
+    // to a file in memory that nobody sees: /dev/null would not do, libhdf5 sets the length at
+    // last.
     void* handle = nullptr;
-    const int sink = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    const int sink = ::memfd_create("orrery-given-up", MFD_CLOEXEC);
     if (sink >= 0 && H5Fget_vfd_handle(handles_->file.id(), H5P_DEFAULT, &handle) >= 0 &&
         handle != nullptr) {
       ::dup2(sink, *static_cast<int*>(handle));
