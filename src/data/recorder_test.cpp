@@ -6,8 +6,10 @@
 
 #include <array>
 #include <cmath>
+#include <chrono>
 #include <csignal>
 #include <limits>
+#include <thread>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -113,6 +115,8 @@ TEST_F(Recorder, RowsAreThePlayAgain) {
 TEST_F(Recorder, BytesDoNotDependOnThreads) {
   const RecordOptions options = {.episodes = 5, .seed = 2, .max_steps = 20, .image_size = 32};
   record_to(file("one.h5"), options, 1);
+  // a second later, should a time be written anywhere
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));
   record_to(file("three.h5"), options, 3);
   EXPECT_EQ(read_file(file("one.h5"), 1 << 24), read_file(file("three.h5"), 1 << 24));
   RecordOptions other = options;

@@ -81,8 +81,11 @@ Hdf5Writer::Hdf5Writer(const std::filesystem::path& path)
   // superblock 3: without it h5py refuses the multiple-reader mode that the official reader opens
   // files in
   H5Pset_libver_bounds(access.id(), H5F_LIBVER_V110, H5F_LIBVER_V110);
+  // no time of writing inside: the same values give the same bytes
+  const Hdf5Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  H5Pset_obj_track_times(creation.id(), false);
   handles_->file =
-      Hdf5Handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.id()), H5Fclose);
+      Hdf5Handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.id(), access.id()), H5Fclose);
   check(handles_->file.valid(), "cannot write ", name_, ": ", hdf5_reason());
 }
 
@@ -133,7 +136,6 @@ i64 Hdf5Writer::add_column(const std::string& column_name, DType dtype, const Sh
   const Hdf5Handle space(H5Screate_simple(rank, none.data(), unlimited.data()), H5Sclose);
   const Hdf5Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
   H5Pset_chunk(creation.id(), rank, chunk.data());
-  // no time of writing inside: the same values give the same bytes
   H5Pset_obj_track_times(creation.id(), false);
   if (blosc) {
     const std::array<unsigned, kBloscParameters> parameters = {
