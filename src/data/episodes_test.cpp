@@ -9,12 +9,12 @@
 #include <limits>
 #include <numeric>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/random.h"
 #include "data/loader.h"
 #include "data/statistics.h"
 #include "data/windows.h"
-#include "io/atomic_file.h"
 #include "io/hdf5.h"
 
 namespace orrery {

@@ -8,10 +8,10 @@
 #include <memory>
 #include <vector>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/random.h"
 #include "env/policy.h"
-#include "io/atomic_file.h"
 #include "io/hdf5.h"
 #include "media/resize.h"
 
@@ -172,7 +172,7 @@ class Recording {
  public:
   Recording(const std::filesystem::path& path, const std::vector<RecordedColumn>& columns,
             RecordingLayout layout)
-      : file_(path), writer_(file_.temporary()) {
+      : file_(path), writer_(file_.temporary(), path.string()) {
     const bool release = layout == RecordingLayout::release;
     for (const RecordedColumn& column : columns) {
       const bool frames = column.row.rank() >= 2;

@@ -11,11 +11,11 @@
 #include <limits>
 #include <thread>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/random.h"
 #include "data/episodes.h"
 #include "env/policy.h"
-#include "io/atomic_file.h"
 #include "media/resize.h"
 
 namespace orrery {

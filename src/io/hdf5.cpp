@@ -114,6 +114,14 @@ Hdf5Lock::Hdf5Lock() : guard_(hdf5_mutex()) {
 std::string hdf5_reason() {
   std::string reason;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, take_description, &reason);
+  // of a failed system call, what the system says: "... error message = 'No space left on device',
+  // ..."
+  constexpr std::string_view kSystem = "error message = '";
+  const std::size_t system = reason.find(kSystem);
+  if (system != std::string::npos) {
+    const std::size_t begin = system + kSystem.size();
+    reason = reason.substr(begin, reason.find('\'', begin) - begin);
+  }
   if (reason.find("bad version number for datatype message") != std::string::npos) {
     unsigned major = 0, minor = 0, patch = 0;
     H5get_libversion(&major, &minor, &patch);
@@ -189,29 +197,26 @@ void Hdf5Reader::open() {
 }
 
 std::vector<Hdf5Reader::Link> Hdf5Reader::root_links() const {
-  const hid_t file = handles_->file.id();
-  H5G_info_t group = {};
-  check(H5Gget_info(file, &group) >= 0, "cannot read ", name_, ": ", hdf5_reason());
-  check(group.nlinks <= static_cast<hsize_t>(kMaxColumns), "cannot read ", name_, ": it has ",
-        group.nlinks, " entries, at most ", kMaxColumns, " are supported");
-  std::vector<Link> links;
-  for (hsize_t i = 0; i < group.nlinks; ++i) {
-    const auto name_at = [&](char* out, std::size_t size) {
-      return H5Lget_name_by_idx(file, ".", H5_INDEX_NAME, H5_ITER_INC, i, out, size, H5P_DEFAULT);
-    };
-    const ssize_t length = name_at(nullptr, 0);
-    check(length >= 0 && length < 4096, "cannot read ", name_, ": ", hdf5_reason());
-    std::string entry(static_cast<std::size_t>(length) + 1, '\0');
-    check(name_at(entry.data(), entry.size()) >= 0, "cannot read ", name_, ": ", hdf5_reason());
-    entry.pop_back();
+  struct Found {
+    std::vector<Link> links;
+    i64 entries = 0;
+  } found;
+  const auto take = [](hid_t, const char* entry, const H5L_info_t* link, void* out) -> herr_t {
+    auto& all = *static_cast<Found*>(out);
+    if (++all.entries > kMaxColumns) return 1;
     // links to other places and other files are not followed
-    H5L_info_t link = {};
-    if (H5Lget_info(file, entry.c_str(), &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD) {
-      continue;
-    }
-    links.push_back({std::move(entry), link.u.address});
-  }
-  return links;
+    if (link->type == H5L_TYPE_HARD) all.links.push_back({entry, link->u.address});
+    return 0;
+  };
+  // In the order of the file: for any other libhdf5 1.10 first makes a table, and frees what was
+  // never in it when the file is damaged.
+  const herr_t done = H5Literate(handles_->file.id(), H5_INDEX_NAME, H5_ITER_NATIVE, nullptr,
+                                 static_cast<H5L_iterate_t>(take), &found);
+  check(done >= 0, "cannot read ", name_, ": ", hdf5_reason());
+  check(done == 0, "cannot read ", name_, ": it has more than ", kMaxColumns, " entries");
+  std::sort(found.links.begin(), found.links.end(),
+            [](const Link& a, const Link& b) { return a.name < b.name; });
+  return std::move(found.links);
 }
 
 Hdf5Column Hdf5Reader::describe(const std::string& column_name, i64 index) {

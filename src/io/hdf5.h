@@ -85,7 +85,8 @@ class Hdf5Reader {
 // close().
 class Hdf5Writer {
  public:
-  explicit Hdf5Writer(const std::filesystem::path& path);
+  // `name`, when given, stands for the path in errors
+  explicit Hdf5Writer(const std::filesystem::path& path, std::string name = {});
   ~Hdf5Writer();
   Hdf5Writer(const Hdf5Writer&) = delete;
   Hdf5Writer& operator=(const Hdf5Writer&) = delete;

@@ -9,9 +9,9 @@
 #include <fstream>
 #include <numeric>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/random.h"
-#include "io/atomic_file.h"
 
 namespace orrery {
 namespace {

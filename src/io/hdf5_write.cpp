@@ -74,8 +74,8 @@ struct Hdf5Writer::Handles {
   Hdf5Handle file;
 };
 
-Hdf5Writer::Hdf5Writer(const std::filesystem::path& path)
-    : name_(path.string()), handles_(std::make_unique<Handles>()) {
+Hdf5Writer::Hdf5Writer(const std::filesystem::path& path, std::string name)
+    : name_(name.empty() ? path.string() : std::move(name)), handles_(std::make_unique<Handles>()) {
   const Hdf5Lock lock;
   const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   // superblock 3: without it h5py refuses the multiple-reader mode that the official reader opens

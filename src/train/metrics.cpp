@@ -1,3 +1,4 @@
+#include "base/atomic_file.h"
 #include "train/metrics.h"
 
 #include <cerrno>
@@ -7,7 +8,6 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "io/atomic_file.h"
 
 namespace orrery::train {
 
