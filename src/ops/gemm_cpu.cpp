@@ -232,12 +232,13 @@ HWY_INLINE void MultiplyBlock(View<const float, 2> a, const float* panels, i64 p
 struct Cut {
   i64 row_blocks, tiles_per_block, panel_blocks, panels_per_block;
 };
-Cut CutFor(i64 rows, i64 panels) {
+Cut CutFor(i64 rows, i64 panels, i64 threads) {
   const i64 tiles = RowTiles(rows);
   const i64 per_block = std::min(kTaskTiles, tiles);
   const i64 row_blocks = (tiles + per_block - 1) / per_block;
-  // at least 16 tasks where the panels allow it, so that up to eight threads share evenly
-  const i64 wanted = std::min<i64>(panels, (16 + row_blocks - 1) / row_blocks);
+  // four tasks a thread where the panels allow it: shared evenly, and rows are packed again for
+  // each block of panels. how a product is cut does not change its sums
+  const i64 wanted = std::min<i64>(panels, (4 * threads + row_blocks - 1) / row_blocks);
   const i64 panels_per_block = (panels + wanted - 1) / wanted;
   return {row_blocks, per_block, (panels + panels_per_block - 1) / panels_per_block,
           panels_per_block};
@@ -247,7 +248,7 @@ template <typename Finish>
 HWY_INLINE void MultiplyAll(Context& ctx, View<const float, 2> a, const float* panels,
                             i64 panel_stride, i64 outputs, const Finish& finish) {
   const i64 panel_count = (outputs + tile_cols() - 1) / tile_cols();
-  const Cut cut = CutFor(a.size(0), panel_count);
+  const Cut cut = CutFor(a.size(0), panel_count, ctx.threads());
   const i64 tiles = RowTiles(a.size(0));
   ctx.parallel(cut.row_blocks * cut.panel_blocks, [&](i64 task, int worker) {
     const i64 tile_begin = task / cut.panel_blocks * cut.tiles_per_block;
