@@ -281,7 +281,15 @@ Hdf5Column Hdf5Reader::describe(const std::string& column_name, i64 index) {
   }
   if (H5Pget_external_count(creation.id()) != 0) return refuse("its data is kept in other files");
   dataset.memory_type = std::move(element.memory);
-  if (layout != H5D_CHUNKED) return column;
+  if (layout != H5D_CHUNKED) {
+    // libhdf5 1.10 reads on behind a compact block that is too short
+    const hsize_t stored = H5Dget_storage_size(dataset.id.id());
+    if (stored != 0 && stored != static_cast<hsize_t>(total)) {
+      return refuse(
+          text("its ", column.rows, " rows need ", total, " bytes, ", stored, " are stored"));
+    }
+    return column;
+  }
 
   std::array<hsize_t, Shape::kMaxRank> chunk = {};
   if (H5Pget_chunk(creation.id(), rank, chunk.data()) != rank) return refuse(hdf5_reason());

@@ -1,0 +1,44 @@
+// Recordings in HDF5, opened and read by windows as training does.
+//
+// libhdf5 itself parses the file's structure, and what it forgets to free after a damaged header is
+// not ours: build without leak detection (ASAN_OPTIONS=detect_leaks=0).
+#include <algorithm>
+#include <vector>
+
+#include "data/episodes.h"
+#include "data/statistics.h"
+#include "data/windows.h"
+#include "tests/fuzz/target.h"
+
+namespace {
+
+void read_recording(std::span<const std::byte> file) {
+  using namespace orrery;
+  const auto episodes = open_episodes(file, "input", {.cache_bytes = i64{1} << 20});
+  const Windows windows(*episodes, {2, 2});
+  const i64 count = std::min<i64>(windows.size(), 8);
+  for (i64 column = 0; column < static_cast<i64>(episodes->columns().size()); ++column) {
+    const Column& about = episodes->column(column);
+    // a damaged file may claim rows of any size below the limit; a seed's are small
+    if (about.row_bytes() > (i64{1} << 20)) continue;
+    std::vector<std::byte> rows(static_cast<std::size_t>(2 * about.row_bytes()));
+    std::vector<float> numbers(static_cast<std::size_t>(4 * about.width()));
+    for (i64 i = 0; i < count; ++i) {
+      try {
+        const i64 window = i * (windows.size() - 1) / std::max<i64>(1, count - 1);
+        windows.read_observations(window, column, rows.data());
+        windows.read_actions_f32(window, column, numbers.data());
+      } catch (const Error&) {
+        break;
+      }
+    }
+  }
+  const i64 action = episodes->find_column("action");
+  if (action >= 0 && episodes->rows() < 10000) column_statistics(*episodes, action);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  return orrery::fuzz(data, size, read_recording);
+}
