@@ -6,8 +6,8 @@
 
 namespace orrery::cli {
 
-// A verb adds its subcommand to the app. The subcommand's callback does the work; it throws on failure, or sets result
-// (the exit code) when it ran to its end but what it checked does not hold.
+// A verb adds its subcommand to the app. The subcommand's callback does the work; it throws on
+// failure, or sets result (the exit code) when it ran to its end but what it checked does not hold.
 using AddVerb = void (*)(CLI::App& app, int& result);
 
 // One verb per file, listed in one table (verbs.cpp).

@@ -18,8 +18,8 @@ void check_patches(const char* op, i64 n, i64 channels, i64 height, i64 width, i
   check(patch >= 1, op, ": patch is ", patch, ", at least 1 was needed");
   const Shape needed = {n, (height / patch) * (width / patch), channels * patch * patch};
   check(out.shape() == needed && (n == 0 || out[0].contiguous()), op, ": out is ", out.shape(),
-        ", contiguous ", needed, " was needed for ", n, " images of ", height, " x ", width, " in patches of ",
-        patch);
+        ", contiguous ", needed, " was needed for ", n, " images of ", height, " x ", width,
+        " in patches of ", patch);
 }
 
 }  // namespace

@@ -1,4 +1,3 @@
-#include "base/atomic_file.h"
 #include "train/metrics.h"
 
 #include <cerrno>
@@ -8,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/atomic_file.h"
 
 namespace orrery::train {
 

@@ -15,7 +15,7 @@ inline std::filesystem::path shared_folder() {
 }  // namespace orrery
 
 // Skips the running test, by name, when a file or folder of shared/ is not there.
-#define ORRERY_NEEDS_SHARED(path)                                                \
-  if (!std::filesystem::exists(path)) {                                          \
+#define ORRERY_NEEDS_SHARED(path)                                               \
+  if (!std::filesystem::exists(path)) {                                         \
     GTEST_SKIP() << "needs " << (path) << " (set ORRERY_SHARED to the folder)"; \
   }

@@ -236,9 +236,10 @@ Weights weights_from_tensors(const Config& config, const TensorMap& given,
   }
   const std::vector<std::string> counters = counter_names(config);
   for (const auto& [name, tensor] : found) {
-    const bool known = std::any_of(layout.specs.begin(), layout.specs.end(),
-                                   [&wanted = name](const TensorSpec& spec) { return spec.name == wanted; }) ||
-                       std::find(counters.begin(), counters.end(), name) != counters.end();
+    const bool known =
+        std::any_of(layout.specs.begin(), layout.specs.end(),
+                    [&wanted = name](const TensorSpec& spec) { return spec.name == wanted; }) ||
+        std::find(counters.begin(), counters.end(), name) != counters.end();
     if (!known) problem("unexpected ", name, " ", tensor->shape());
   }
   check(problems.empty(), where, " does not fit its configuration: ", problems);
