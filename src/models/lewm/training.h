@@ -44,7 +44,7 @@ class TrainingState {
   Block memory_;
   PassMode mode_;
 
-  EncoderState encoder_;
+  TrainingEncoderState encoder_;
   HeadState projector_, pred_proj_;
   View<float, 2> emb_;  // [B T, D]
   // the action encoder, over B (T-1) rows

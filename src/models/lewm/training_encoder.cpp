@@ -74,7 +74,7 @@ void layer_forward(Context& ctx, const EncoderConfig& config, const EncoderLayer
 // dx [F N, D] holds the gradient of the layer's output in its query rows and becomes that of x
 void layer_backward(Context& ctx, const EncoderConfig& config, const EncoderLayer& layer,
                     const EncoderLayer& gradient, View<float, 2> x, const EncoderLayerState& state,
-                    EncoderState& encoder) {
+                    TrainingEncoderState& encoder) {
   const i64 dim = config.hidden, frames = encoder.frames, tokens = encoder.tokens;
   const i64 queries = state.queries, rows = frames * queries;
   const View<float, 2> dy = query_rows(encoder.dx, tokens, queries);
@@ -112,8 +112,8 @@ void layer_backward(Context& ctx, const EncoderConfig& config, const EncoderLaye
 
 }  // namespace
 
-EncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64 frames) {
-  EncoderState state;
+TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64 frames) {
+  TrainingEncoderState state;
   const i64 dim = config.hidden;
   state.frames = frames;
   state.tokens = 1 + config.grid() * config.grid();
@@ -146,7 +146,7 @@ EncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64 frames)
 }
 
 void encoder_forward(Context& ctx, const EncoderConfig& config, const Encoder& encoder,
-                     View<const u8, 4> pixels, EncoderState& state) {
+                     View<const u8, 4> pixels, TrainingEncoderState& state) {
   const i64 dim = config.hidden, frames = state.frames, tokens = state.tokens;
   const i64 grid_h = pixels.size(1) / config.patch, grid_w = pixels.size(2) / config.patch;
   check(pixels.size(0) == frames, "encoder: ", pixels.size(0),
@@ -177,7 +177,8 @@ void encoder_forward(Context& ctx, const EncoderConfig& config, const Encoder& e
 }
 
 void encoder_backward(Context& ctx, const EncoderConfig& config, const Encoder& encoder,
-                      const Encoder& gradient, View<const float, 2> dcls, EncoderState& state) {
+                      const Encoder& gradient, View<const float, 2> dcls,
+                      TrainingEncoderState& state) {
   const i64 dim = config.hidden, frames = state.frames, tokens = state.tokens;
   // only CLS has a gradient after the last layer
   fill(ctx, 0.0f, state.dx.flat());

@@ -24,7 +24,7 @@ struct EncoderLayerState {
   View<float, 2> output;  // [F queries, D]
 };
 
-struct EncoderState {
+struct TrainingEncoderState {
   i64 frames = 0, tokens = 0;
   View<float, 3> patches;   // [F, N, 3 patch^2]; the row of CLS stays zero
   View<float, 2> table;     // [N, D] what every frame adds to its patches
@@ -38,14 +38,15 @@ struct EncoderState {
   View<float, 1> dwide;    // F N max(mlp, 3 D)
 };
 
-EncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64 frames);
+TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64 frames);
 
 // state.cls = encoder(pixels). pixels [F, H, W, 3] contiguous, H = W
 void encoder_forward(Context& ctx, const EncoderConfig& config, const Encoder& encoder,
-                     View<const u8, 4> pixels, EncoderState& state);
+                     View<const u8, 4> pixels, TrainingEncoderState& state);
 
 // dcls [F, D] contiguous
 void encoder_backward(Context& ctx, const EncoderConfig& config, const Encoder& encoder,
-                      const Encoder& gradient, View<const float, 2> dcls, EncoderState& state);
+                      const Encoder& gradient, View<const float, 2> dcls,
+                      TrainingEncoderState& state);
 
 }  // namespace orrery::lewm
