@@ -13,6 +13,7 @@
 #include "data/recorder.h"
 #include "data/statistics.h"
 #include "eval/evaluate.h"
+#include "eval/report.h"
 #include "io/json.h"
 #include "progress.h"
 #include "verbs.h"
@@ -155,6 +156,7 @@ void run(Options& options) {
   const nlohmann::json result =
       evaluations.size() == 1 ? all.front() : nlohmann::json{{"runs", all}};
   if (!options.output.empty()) write_json(options.output, result);
+  if (!options.report.empty()) write_report(options.report, evaluations);
   if (options.json) {
     std::cout << result.dump(1) << "\n";
     return;
