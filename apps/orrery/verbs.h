@@ -19,6 +19,7 @@ void add_plan(CLI::App& app, int& result);
 void add_eval(CLI::App& app, int& result);
 void add_record(CLI::App& app, int& result);
 void add_simulate(CLI::App& app, int& result);
+void add_bench(CLI::App& app, int& result);
 
 std::span<const AddVerb> verbs();
 

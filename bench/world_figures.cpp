@@ -1,0 +1,173 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <memory>
+
+#include "base/text.h"
+#include "bench/figure.h"
+#include "bench/inputs.h"
+#include "data/loader.h"
+#include "data/recorder.h"
+#include "env/batch.h"
+
+namespace orrery::bench {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// One environment on one thread under random actions, begun anew whenever it is done: how the
+// official one is timed. Times are per step.
+Figure step_figure(bool draws) {
+  const auto prepare = [=](Context&) {
+    struct Memory {
+      std::unique_ptr<Environment> environment;
+      Tensor actions, frame;
+      u64 resets = 0;
+    };
+    auto m =
+        std::make_shared<Memory>(Memory{make_environment("tworoom"), normal_values({1000, 2}, 1),
+                                        Tensor(DType::uint8, {224, 224, 3})});
+    m->environment->reset(0);
+    Prepared ready;
+    ready.units = m->actions.size(0);
+    if (draws) ready.work.bytes = static_cast<double>(m->frame.byte_count());
+    ready.run = [m, draws] {
+      const float* action = m->actions.data<float>();
+      for (i64 step = 0; step < m->actions.size(0); ++step, action += 2) {
+        const Step told = m->environment->step(std::span(action, 2));
+        if (draws) m->environment->render(m->frame.view<u8, 3>());
+        if (told.terminated) m->environment->reset(++m->resets);
+      }
+    };
+    ready.check = [m] {
+      std::array<double, 2> state = {};
+      m->environment->state(state);
+      check(state[0] >= 0 && state[0] < 224 && state[1] >= 0 && state[1] < 224,
+            "bench: tworoom left its picture at ", state[0], ", ", state[1]);
+    };
+    return ready;
+  };
+  return {draws ? "tworoom/step+frame" : "tworoom/step", prepare};
+}
+
+// Many environments on the thread team, each step drawn. Times are per step of one of them.
+Figure batch_figure(i64 count) {
+  const auto prepare = [=](Context& ctx) {
+    struct Memory {
+      EnvironmentBatch environments;
+      Tensor actions, frames;
+      std::vector<Step> steps;
+    };
+    auto m = std::make_shared<Memory>(Memory{EnvironmentBatch("tworoom", count),
+                                             normal_values({count, 2}, 1),
+                                             Tensor(DType::uint8, {count, 224, 224, 3}),
+                                             std::vector<Step>(static_cast<std::size_t>(count))});
+    for (i64 e = 0; e < count; ++e) m->environments[e].reset(static_cast<u64>(e));
+    Prepared ready;
+    ready.units = count;
+    ready.work.bytes = static_cast<double>(m->frames.byte_count() / count);
+    ready.run = [m, &ctx] {
+      m->environments.step(ctx, m->actions.view<float, 2>(), m->steps);
+      m->environments.render(ctx, m->frames.view<u8, 4>());
+    };
+    ready.check = [m] {
+      // background, wall and border at least
+      const auto bytes = m->frames.span<u8>();
+      check(*std::min_element(bytes.begin(), bytes.end()) <
+                *std::max_element(bytes.begin(), bytes.end()),
+            "bench: tworoom draws pictures of one colour");
+    };
+    return ready;
+  };
+  return {text("tworoom/step+frame/", count), prepare};
+}
+
+// A folder of our own that goes with its last user.
+class Scratch {
+ public:
+  Scratch() : path_(fs::temp_directory_path() / text("orrery-bench-", ::getpid())) {
+    fs::create_directories(path_);
+  }
+  ~Scratch() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  fs::path file(const char* name) const { return path_ / name; }
+
+ private:
+  fs::path path_;
+};
+
+RecordOptions recording() {
+  RecordOptions options;
+  options.policy = "random";  // episodes of full length
+  options.episodes = 8;
+  return options;
+}
+
+RecordSummary record_to(Context& ctx, const fs::path& path) {
+  return record(ctx, recording(), path, [](i64, i64) { return true; });
+}
+
+// Played, drawn, compressed and written. Times are per row.
+Figure record_figure() {
+  const auto prepare = [](Context& ctx) {
+    auto scratch = std::make_shared<Scratch>();
+    const i64 rows = record_to(ctx, scratch->file("rows.h5")).rows;
+    Prepared ready;
+    ready.units = rows;
+    ready.run = [scratch, &ctx] { record_to(ctx, scratch->file("rows.h5")); };
+    ready.check = [scratch, rows] {
+      const i64 there = open_episodes(scratch->file("rows.h5"))->rows();
+      check(there == rows, "bench: a recording has ", there, " rows, ", rows, " were written");
+    };
+    return ready;
+  };
+  return {"record/rows", prepare};
+}
+
+// Shuffled batches of 64 windows of 4 frames, made by the loader's thread from decoded chunks.
+// Times are per window.
+Figure loader_figure() {
+  const auto prepare = [](Context& ctx) {
+    struct Memory {
+      Scratch scratch;
+      std::unique_ptr<Episodes> episodes;
+      std::unique_ptr<Windows> windows;
+      std::unique_ptr<WindowLoader> loader;
+      i64 step = 0;
+      double sum = 0;
+    };
+    auto m = std::make_shared<Memory>();
+    record_to(ctx, m->scratch.file("windows.h5"));
+    m->episodes = open_episodes(m->scratch.file("windows.h5"));
+    m->windows = std::make_unique<Windows>(*m->episodes, WindowShape{});
+    const i64 action = m->episodes->column_index("action");
+    m->loader = std::make_unique<WindowLoader>(
+        *m->windows, ZScore(column_statistics(*m->episodes, action)), LoaderOptions{});
+    Prepared ready;
+    ready.units = LoaderOptions{}.batch;
+    ready.work.bytes = 2.0 * 4 * 224 * 224 * 3;  // each frame read and written
+    ready.run = [m] { m->sum += m->loader->batch(m->step++).action.data<float>()[0]; };
+    ready.check = [m] {
+      check(std::isfinite(m->sum), "bench: the loader gives the action ", m->sum);
+    };
+    return ready;
+  };
+  return {"load/windows", prepare};
+}
+
+}  // namespace
+
+std::vector<Figure> world_figures() {
+  return {step_figure(false), step_figure(true), batch_figure(64), record_figure(),
+          loader_figure()};
+}
+
+}  // namespace orrery::bench
