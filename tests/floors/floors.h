@@ -13,7 +13,7 @@ struct Source {
   std::string text;
 };
 
-// Folder of src/, or "apps", to its floor: 0 is the lowest.
+// Folder of src/, "bench" or "apps", to its floor: 0 is the lowest.
 using Table = std::map<std::string, int, std::less<>>;
 
 // The table of docs/architecture.md, its lines `| 3 | io, media, env | ... |`. Error when a folder

@@ -26,7 +26,7 @@ std::string read(const std::filesystem::path& path) {
 std::vector<Source> sources_of_the_repository() {
   const std::filesystem::path root = ORRERY_SOURCE_DIR;
   std::vector<Source> sources;
-  for (const char* top : {"src", "include", "apps"}) {
+  for (const char* top : {"src", "include", "bench", "apps"}) {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(root / top)) {
       if (!entry.is_regular_file()) continue;
       sources.push_back(
@@ -70,6 +70,7 @@ TEST(Floors, AnIncludeUpwardIsFound) {
   EXPECT_THAT(check_one("src/plan/x.h", " # include  \"models/lewm/model.h\"  // why\n"),
               SizeIs(1));
   EXPECT_THAT(check_one("src/eval/x.h", "#include \"orrery/orrery.h\"\n"), SizeIs(1));
+  EXPECT_THAT(check_one("src/ops/x.h", "#include \"bench/figure.h\"\n"), SizeIs(1));
 }
 
 TEST(Floors, AnIncludeSidewaysIsFound) {
@@ -101,7 +102,9 @@ TEST(Floors, ThePromiseStandsAlone) {
 TEST(Floors, ThirdPartiesStayInTheirFolder) {
   EXPECT_THAT(check_one("src/models/lewm/x.cpp", "#include <hwy/highway.h>\n"), SizeIs(1));
   EXPECT_THAT(check_one("src/data/x.cpp", "#include <hdf5.h>\n"), SizeIs(1));
+  EXPECT_THAT(check_one("apps/orrery/x.cpp", "#include <hwy/highway.h>\n"), SizeIs(1));
   EXPECT_THAT(check_one("src/ops/x_cpu.cpp", "#include <hwy/highway.h>\n"), IsEmpty());
+  EXPECT_THAT(check_one("bench/x.cpp", "#include <hwy/highway.h>\n"), IsEmpty());
 }
 
 TEST(Floors, ALinkUpwardIsFound) {
