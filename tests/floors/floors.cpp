@@ -111,7 +111,6 @@ class Checker {
       }
       return;
     }
-    const bool in_app = starts_with(source_.path, "apps/");
     const bool in_src = starts_with(source_.path, "src/");
     const std::string inside = source_.path.substr(in_src ? 4 : 0);
     const std::string folder = component(inside, 0);
@@ -123,7 +122,7 @@ class Checker {
 
     const std::string used = component(header, 0);
     const bool bare = header.find('/') == std::string::npos;
-    if (in_app && bare) return;  // its own program's files
+    if (!in_src && bare) return;  // its own files, and what configuring made
     if (bare) return report("includes ", header, "; paths begin at src/");
     if (used == "orrery") {  // the public headers are on the floor of api
       if (folder != "api") must_be_lower(folder, "api", "includes " + header);
