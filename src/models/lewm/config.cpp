@@ -14,8 +14,11 @@ namespace {
 
 using nlohmann::json;
 
-// larger than any model of the family, small enough that products of two cannot overflow
+// larger than any model of the family, small enough that products of three cannot overflow
 constexpr i64 kLargestSize = 1 << 20;
+// a file may not make us list a million layers before their weights are missed
+constexpr i64 kLargestDepth = 1024;
+constexpr i64 kLargestImage = 16384;
 
 // One node of the tree with its dotted name, for messages.
 class Node {
@@ -28,14 +31,15 @@ class Node {
   bool is_null(const char* key) const { return has(key) && value_->at(key).is_null(); }
   Node child(const char* key) const { return Node(value_->at(key), name_ + "." + key); }
 
-  i64 size(const char* key, std::optional<i64> otherwise = std::nullopt) const {
+  i64 size(const char* key, std::optional<i64> otherwise = std::nullopt,
+           i64 largest = kLargestSize) const {
     if (!has(key) || value_->at(key).is_null()) {
       check(otherwise.has_value(), name_, ".", key, " is missing");
       return *otherwise;
     }
     const json& found = value_->at(key);
-    check(found.is_number_integer() && found >= 1 && found <= kLargestSize, name_, ".", key, " is ",
-          found.dump().substr(0, 40), ", an integer from 1 to ", kLargestSize, " was needed");
+    check(found.is_number_integer() && found >= 1 && found <= largest, name_, ".", key, " is ",
+          found.dump().substr(0, 40), ", an integer from 1 to ", largest, " was needed");
     return found.get<i64>();
   }
 
@@ -102,10 +106,10 @@ EncoderConfig encoder_from(const Node& node) {
   node.must_be("use_mask_token", false);
 
   EncoderConfig encoder;
-  encoder.image_size = node.size("image_size", 224);
+  encoder.image_size = node.size("image_size", 224, kLargestImage);
   encoder.patch = node.size("patch_size", 16);
   encoder.hidden = node.size("hidden_size", preset->second.hidden);
-  encoder.layers = node.size("num_hidden_layers", preset->second.layers);
+  encoder.layers = node.size("num_hidden_layers", preset->second.layers, kLargestDepth);
   encoder.heads = node.size("num_attention_heads", preset->second.heads);
   encoder.mlp = node.size("intermediate_size", 4 * preset->second.hidden);
   encoder.norm_eps = node.number("layer_norm_eps", 1e-12f, 0.0f, 1.0f);
@@ -122,7 +126,7 @@ PredictorConfig predictor_from(const Node& node) {
   predictor.input = node.size("input_dim");
   predictor.hidden = node.size("hidden_dim");
   predictor.output = node.size("output_dim", predictor.input);
-  predictor.depth = node.size("depth");
+  predictor.depth = node.size("depth", std::nullopt, kLargestDepth);
   predictor.heads = node.size("heads");
   predictor.head_dim = node.size("dim_head", 64);
   predictor.mlp = node.size("mlp_dim");
