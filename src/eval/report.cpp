@@ -9,12 +9,17 @@
 #include "base/atomic_file.h"
 #include "eval/report_charts.h"
 #include "eval/report_page.h"
+#include "media/resize.h"
 
 namespace orrery {
 
 namespace {
 
 constexpr i64 kSheetColumns = 10;
+// sides that films are reduced to, multiples of JPEG's blocks of 16 so that tiles do not run into
+// each other; the first at which all films fit in kFilmBytes is taken, else the last
+constexpr i64 kFilmSides[] = {112, 96, 80, 64, 48};
+constexpr std::size_t kFilmBytes = 11u << 20;  // a page of 12 MB still opens at once
 constexpr int kFilmQuality = 78;  // JPEG: dots and walls stay clean at about 30 KB an episode
 
 std::string escaped(const std::string& text) {
@@ -57,26 +62,44 @@ std::string base64(std::span<const u8> bytes) {
   return result;
 }
 
-// pictures of one size beside and below each other, as one JPEG in a data URI
-nlohmann::json sheet(std::span<const Image* const> tiles) {
-  const i64 height = tiles.front()->height, width = tiles.front()->width;
-  const i64 columns = std::min<i64>(kSheetColumns, static_cast<i64>(tiles.size()));
-  const i64 rows = (static_cast<i64>(tiles.size()) + columns - 1) / columns;
-  Image whole{rows * height, columns * width, {}};
+bool has_pixels(const Image& image) {
+  return image.height > 0 && image.width > 0 &&
+         image.rgb.size() == static_cast<std::size_t>(image.height * image.width * 3);
+}
+
+struct Size {
+  i64 height = 0, width = 0;
+};
+
+// the picture's size, reduced in proportion until no side is longer than `side`
+Size reduced(const Image& image, i64 side) {
+  const i64 longest = std::max({image.height, image.width, side});
+  return {std::max<i64>(1, image.height * side / longest),
+          std::max<i64>(1, image.width * side / longest)};
+}
+
+// pictures beside and below each other, each resized to a tile, as one JPEG in a data URI
+nlohmann::json sheet(std::span<const Image* const> pictures, Size tile) {
+  const i64 count = static_cast<i64>(pictures.size());
+  const i64 columns = std::min(kSheetColumns, count);
+  const i64 rows = (count + columns - 1) / columns;
+  Image whole{rows * tile.height, columns * tile.width, {}};
   whole.rgb.assign(static_cast<std::size_t>(whole.height * whole.width * 3), 0);
-  for (std::size_t i = 0; i < tiles.size(); ++i) {
-    const i64 top = static_cast<i64>(i) / columns * height,
-              left = static_cast<i64>(i) % columns * width;
-    for (i64 y = 0; y < height; ++y) {
-      std::memcpy(&whole.view()(top + y, left, 0), &tiles[i]->view()(y, 0, 0),
-                  static_cast<std::size_t>(width * 3));
+  for (i64 i = 0; i < count; ++i) {
+    const i64 top = i / columns * tile.height, left = i % columns * tile.width;
+    const Image small{
+        tile.height, tile.width,
+        resize_bilinear_u8(pictures[static_cast<std::size_t>(i)]->view(), tile.height, tile.width)};
+    for (i64 y = 0; y < tile.height; ++y) {
+      std::memcpy(&whole.view()(top + y, left, 0), &small.view()(y, 0, 0),
+                  static_cast<std::size_t>(tile.width * 3));
     }
   }
   return {
       {"sprite", text("data:image/jpeg;base64,", base64(encode_jpeg(whole.view(), kFilmQuality)))},
       {"columns", columns},
-      {"w", width},
-      {"h", height}};
+      {"w", tile.width},
+      {"h", tile.height}};
 }
 
 std::string rounded(double value, int digits) {
@@ -87,49 +110,104 @@ std::string rounded(double value, int digits) {
   return out.str();
 }
 
-// what the films' script reads
-nlohmann::json films_of(std::span<const Evaluation> evaluations) {
-  nlohmann::json episodes = nlohmann::json::array(), galleries = nlohmann::json::array();
+// The recorded frames that some plan of a run is shown by, numbered as they come.
+class ShownFrames {
+ public:
+  explicit ShownFrames(const Evaluation& run) : gallery_(run.gallery) {}
+
+  // where frame `index` of the gallery stands on the sheet; -1 when the gallery has no such frame
+  i64 place_of(i64 index) {
+    if (index < 0 || index >= static_cast<i64>(gallery_.size())) return -1;
+    const Image& frame = gallery_[static_cast<std::size_t>(index)];
+    if (!has_pixels(frame)) return -1;
+    const auto [at, added] = place_.emplace(index, static_cast<i64>(frames_.size()));
+    if (added) frames_.push_back(&frame);
+    return at->second;
+  }
+
+  nlohmann::json sheet_of(i64 side) const {
+    if (frames_.empty()) return {{"sprite", ""}, {"columns", 1}, {"w", 1}, {"h", 1}};
+    return sheet(frames_, reduced(*frames_.front(), side));
+  }
+
+ private:
+  const std::vector<Image>& gallery_;
+  std::map<i64, i64> place_;
+  std::vector<const Image*> frames_;
+};
+
+// film and goal on one sheet, and what the caption says
+nlohmann::json film_of(const EpisodeRecord& episode, i64 side) {
+  std::vector<const Image*> pictures;
+  for (const Image& frame : episode.film) {
+    check(has_pixels(frame) && frame.height == episode.film.front().height &&
+              frame.width == episode.film.front().width,
+          "report: frame ", pictures.size(), " of a film is ", frame.height, " x ", frame.width,
+          " with ", frame.rgb.size(), " bytes, the first is ", episode.film.front().height, " x ",
+          episode.film.front().width, "; all must be whole and of one size");
+    pictures.push_back(&frame);
+  }
+  const bool goal = has_pixels(episode.goal);
+  if (goal) pictures.push_back(&episode.goal);
+  nlohmann::json node = sheet(pictures, reduced(episode.film.front(), side));
+  node["frames"] = episode.film.size();
+  node["goal"] = goal ? static_cast<i64>(episode.film.size()) : -1;
+  node["success"] = episode.success;
+  node["solved"] = episode.already_solved;
+  node["random"] = episode.random_success;
+  node["from"] = rounded(episode.start_distance, 0);
+  node["to"] = rounded(episode.final_distance, 0);
+  return node;
+}
+
+// what the films' script reads: failures first, otherwise in their order
+nlohmann::json films_of(std::span<const Evaluation> evaluations, i64 side) {
+  nlohmann::json failed = nlohmann::json::array(), reached = nlohmann::json::array(),
+                 galleries = nlohmann::json::array();
   for (std::size_t run = 0; run < evaluations.size(); ++run) {
     const Evaluation& evaluation = evaluations[run];
-    // only the recorded frames that some plan is shown by
-    std::map<i64, i64> place;
-    std::vector<const Image*> shown;
-    const auto place_of = [&](i64 frame) {
-      const auto [at, added] = place.emplace(frame, static_cast<i64>(shown.size()));
-      if (added) shown.push_back(&evaluation.gallery[static_cast<std::size_t>(frame)]);
-      return at->second;
-    };
+    ShownFrames shown(evaluation);
     for (std::size_t e = 0; e < evaluation.episodes.size(); ++e) {
       const EpisodeRecord& episode = evaluation.episodes[e];
       if (episode.film.empty()) continue;
-      std::vector<const Image*> tiles;
-      for (const Image& frame : episode.film) tiles.push_back(&frame);
-      tiles.push_back(&episode.goal);
-      nlohmann::json node = sheet(tiles);
+      nlohmann::json node = film_of(episode, side);
       node["run"] = run;
       node["name"] =
           evaluations.size() > 1 ? text(e + 1, " of seed ", evaluation.protocol.seed) : text(e + 1);
-      node["frames"] = episode.film.size();
-      node["success"] = episode.success;
-      node["solved"] = episode.already_solved;
-      node["from"] = rounded(episode.start_distance, 0);
-      node["to"] = rounded(episode.final_distance, 0);
+      node["block"] = evaluation.protocol.plan.action_block;
       node["plans"] = nlohmann::json::array();
       for (const PlanRecord& plan : episode.plans) {
         nlohmann::json nearest = nlohmann::json::array();
-        for (const i64 frame : plan.nearest) nearest.push_back(place_of(frame));
+        for (const i64 frame : plan.nearest) nearest.push_back(shown.place_of(frame));
         node["plans"].push_back(
             {{"step", plan.step}, {"cost", rounded(plan.cost, 2)}, {"nearest", nearest}});
       }
-      episodes.push_back(std::move(node));
+      (episode.success ? reached : failed).push_back(std::move(node));
     }
-    galleries.push_back(shown.empty()
-                            ? nlohmann::json{{"sprite", ""}, {"columns", 1}, {"w", 1}, {"h", 1}}
-                            : sheet(shown));
+    galleries.push_back(shown.sheet_of(side));
   }
-  const i64 block = evaluations.empty() ? 1 : evaluations.front().protocol.plan.action_block;
-  return {{"episodes", episodes}, {"galleries", galleries}, {"block", block}};
+  for (nlohmann::json& node : reached) failed.push_back(std::move(node));
+  return {{"episodes", failed}, {"galleries", galleries}};
+}
+
+// The films as JSON that may stand inside a script element; empty without films. There "<" is
+// written as a code, for the element would end at the first "</".
+std::string films_data(std::span<const Evaluation> evaluations) {
+  std::string data;
+  for (const i64 side : kFilmSides) {
+    const nlohmann::json films = films_of(evaluations, side);
+    if (films.at("episodes").empty()) return {};
+    data.clear();
+    for (const char c : films.dump(-1, ' ', true)) {
+      if (c == '<') {
+        data += "\\u003c";
+      } else {
+        data += c;
+      }
+    }
+    if (data.size() <= kFilmBytes) break;
+  }
+  return data;
 }
 
 struct Totals {
@@ -151,13 +229,21 @@ std::string percent(double part, double whole) {
   return rounded(whole > 0 ? 100 * part / whole : 0, 0) + " %";
 }
 
+std::string grouped(i64 value) {
+  std::string digits = std::to_string(value);
+  for (std::size_t at = digits.size(); at > 3;) digits.insert(at -= 3, 1, ',');
+  return digits;
+}
+
 std::string headline(const Totals& totals) {
+  if (totals.episodes == 0) return "No episode was run.";
   const auto interval = wilson_interval(totals.successes, totals.episodes);
-  return text("The model reached ", totals.successes, " of ", totals.episodes, " goals (",
-              percent(static_cast<double>(totals.successes), static_cast<double>(totals.episodes)),
-              ", 95 % interval ", rounded(100 * interval[0], 0), " to ",
-              rounded(100 * interval[1], 0), "). A random policy reached ", totals.random, "; ",
-              totals.solved, " starts already were at the goal.");
+  return text(
+      "The model reached ", totals.successes, " of ", totals.episodes, " goals (",
+      percent(static_cast<double>(totals.successes), static_cast<double>(totals.episodes)),
+      ", 95 % interval ", rounded(100 * interval[0], 0), " to ", rounded(100 * interval[1], 0),
+      "). A random policy reached ", totals.random, "; ", totals.solved,
+      totals.solved == 1 ? " start was at the goal already." : " starts were at the goal already.");
 }
 
 std::string introduction(const Evaluation& evaluation) {
@@ -176,7 +262,8 @@ std::string introduction(const Evaluation& evaluation) {
 
 std::string table(std::span<const Evaluation> evaluations) {
   std::ostringstream out;
-  out << "<table><thead><tr><th>seed<th>goals reached<th>95 % interval<th>random policy<th>already "
+  out << "<div class=wide><table><thead><tr><th>seed<th>goals reached<th>95 % interval<th>random "
+         "policy<th>already "
          "there<th>plan, median"
          "<th>plan, p99<th>parameters<th>model<th>starts from</tr></thead><tbody>";
   for (const Evaluation& evaluation : evaluations) {
@@ -187,10 +274,10 @@ std::string table(std::span<const Evaluation> evaluations) {
         << rounded(ci[0], 0) << " to " << rounded(ci[1], 0) << " %<td>"
         << rounded(evaluation.random_success_rate(), 0) << " %<td>" << evaluation.already_solved()
         << "<td>" << rounded(quantile(times, 0.5), 1) << " ms<td>"
-        << rounded(quantile(times, 0.99), 1) << " ms<td>" << evaluation.parameters << "<td>"
-        << escaped(evaluation.model) << "<td>" << escaped(evaluation.data) << "</tr>";
+        << rounded(quantile(times, 0.99), 1) << " ms<td>" << grouped(evaluation.parameters)
+        << "<td>" << escaped(evaluation.model) << "<td>" << escaped(evaluation.data) << "</tr>";
   }
-  out << "</tbody></table>";
+  out << "</tbody></table></div>";
   return out.str();
 }
 
@@ -201,29 +288,19 @@ std::string figure(const std::string& drawing, const std::string& caption) {
 }
 
 std::string films_section(std::span<const Evaluation> evaluations) {
-  const nlohmann::json films = films_of(evaluations);
-  if (films.at("episodes").empty()) return {};
-  // a script element ends at the first "</", so none may stand in the data; there, "<" may also be
-  // written as a code
-  std::string data;
-  for (const char c : films.dump(-1, ' ', true)) {
-    if (c == '<') {
-      data += "\\u003c";
-    } else {
-      data += c;
-    }
-  }
+  const std::string data = films_data(evaluations);
+  if (data.empty()) return {};
   return text(
-      "<h2>What the model saw and imagined</h2><p class=soft>Left the agent's view, in the "
-      "middle the goal, on the right "
-      "the recorded frame whose latent is nearest to what the model imagined for the end of the "
-      "block being carried out. "
-      "Click a film to pause it.</p><div class=controls><label>speed <input id=speed type=range "
-      "min=2 max=30 value=10>"
-      "</label><label><input type=radio name=show value=all checked> all</label><label><input "
-      "type=radio name=show "
-      "value=yes> reached</label><label><input type=radio name=show value=no> not "
-      "reached</label></div>"
+      "<h2>What the model saw and imagined</h2><p class=soft>Left the agent's view, in the middle "
+      "the goal. The model imagines latents, not pictures, so on the right stands the recorded "
+      "frame whose latent is nearest to what it expects at the end of the block of actions being "
+      "carried out: a moment later the left should look like it. Episodes that failed come first. "
+      "Click a film, or press space on it, to pause and go on.</p>"
+      "<noscript><p>The films need JavaScript; nothing is loaded from elsewhere.</p></noscript>"
+      "<div class=controls><label>speed <input id=speed type=range min=2 max=30 value=10></label>"
+      "<label><input type=radio name=show value=all checked> all</label>"
+      "<label><input type=radio name=show value=yes> reached</label>"
+      "<label><input type=radio name=show value=no> not reached</label></div>"
       "<div class=films id=films></div><script type=\"application/json\" id=\"films-data\">",
       data, "</script>");
 }

@@ -1,9 +1,13 @@
 #include "eval/report.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <sstream>
+
+#include "base/error.h"
+#include "io/json.h"
 
 namespace orrery {
 namespace {
@@ -58,6 +62,41 @@ std::size_t count(const std::string& page, const std::string& part) {
   return found;
 }
 
+// what stands in the page for the script of the films
+nlohmann::json films_in(const std::string& page) {
+  const std::string open = "id=\"films-data\">";
+  const std::size_t begin = page.find(open) + open.size();
+  return parse_json(page.substr(begin, page.find("</script>", begin) - begin), "films");
+}
+
+std::vector<std::byte> from_base64(const std::string& characters) {
+  const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::vector<std::byte> bytes;
+  u32 bits = 0, held = 0;
+  for (const char c : characters.substr(0, characters.find('='))) {
+    bits = bits << 6 | static_cast<u32>(digits.find(c));
+    held += 6;
+    if (held >= 8) bytes.push_back(static_cast<std::byte>(bits >> (held -= 8) & 255u));
+  }
+  return bytes;
+}
+
+Image sprite_of(const nlohmann::json& sheet) {
+  const std::string uri = sheet.at("sprite");
+  return parse_image(from_base64(uri.substr(uri.find(',') + 1)), "sprite");
+}
+
+Image grey(i64 side, int tone) {
+  return {side, side,
+          std::vector<u8>(static_cast<std::size_t>(side * side * 3), static_cast<u8>(tone))};
+}
+
+// what films are laid out as: the middle of tile `index`
+int tone_of(const nlohmann::json& sheet, const Image& sprite, i64 index) {
+  const i64 columns = sheet.at("columns"), w = sheet.at("w"), h = sheet.at("h");
+  return sprite.view()(index / columns * h + h / 2, index % columns * w + w / 2, 0);
+}
+
 TEST(Report, StandsAloneAndShowsEveryEpisode) {
   const std::vector<Evaluation> runs = {example(true)};
   const std::string page = written(runs);
@@ -81,6 +120,93 @@ TEST(Report, LeavesOutFilmsThatWereNotKept) {
   const std::string page = written(runs);
   EXPECT_EQ(count(page, "films-data\">"), 0u);
   EXPECT_EQ(count(written({}), "<svg"), 0u);
+}
+
+TEST(Report, FilmsHoldFramesGoalAndWhatWasImagined) {
+  std::vector<Evaluation> runs = {example(true)};
+  EpisodeRecord& episode = runs[0].episodes[0];
+  episode.film.clear();
+  for (int t = 0; t < 12; ++t) episode.film.push_back(grey(224, 20 * t));
+  episode.goal = grey(64, 250);
+  runs[0].gallery = {grey(32, 10), grey(32, 130), grey(32, 240)};
+  episode.plans[0].nearest = {2, 0, 3, -1};  // two that the gallery does not have
+
+  const nlohmann::json films = films_in(written(runs));
+  ASSERT_EQ(films.at("episodes").size(), 3u);
+  const nlohmann::json& film = films.at("episodes")[1];  // the failure stands before it
+  const Image sprite = sprite_of(film);
+  EXPECT_EQ(film.at("name"), "1");
+  EXPECT_EQ(film.at("w"), 112);
+  EXPECT_EQ(film.at("frames"), 12);
+  EXPECT_EQ(sprite.width, 10 * 112);
+  EXPECT_EQ(sprite.height, 2 * 112);
+  // JPEG of one tone is off by rounding only: tiles of 112 are whole blocks
+  for (i64 t = 0; t < 12; ++t) EXPECT_NEAR(tone_of(film, sprite, t), 20 * t, 2) << t;
+  EXPECT_NEAR(tone_of(film, sprite, film.at("goal")), 250, 2);
+
+  const nlohmann::json nearest = film.at("plans")[0].at("nearest");
+  const nlohmann::json& gallery = films.at("galleries")[0];
+  ASSERT_EQ(nearest.size(), 4u);
+  EXPECT_NEAR(tone_of(gallery, sprite_of(gallery), nearest[0]), 240, 2);
+  EXPECT_NEAR(tone_of(gallery, sprite_of(gallery), nearest[1]), 10, 2);
+  EXPECT_EQ(nearest[2], -1);
+  EXPECT_EQ(nearest[3], -1);
+}
+
+TEST(Report, ShowsFailuresFirst) {
+  const std::vector<Evaluation> runs = {example(true), example(true)};
+  const nlohmann::json films = films_in(written(runs)).at("episodes");
+  ASSERT_EQ(films.size(), 6u);
+  std::vector<bool> success;
+  for (const nlohmann::json& film : films) success.push_back(film.at("success"));
+  EXPECT_THAT(success, testing::ElementsAre(false, false, true, true, true, true));
+  EXPECT_EQ(films[1].at("name"), "2 of seed 42");
+  EXPECT_EQ(films[1].at("run"), 1);
+}
+
+TEST(Report, ReducesFilmsUntilThePageIsSmall) {
+  // noise is what JPEG is worst at: 60 frames of 112 x 112 take about 0.9 MB, 20 episodes too much
+  std::vector<Evaluation> runs(1);
+  runs[0].environment = "noise";
+  u32 bits = 1;
+  Image noise = grey(112, 0);
+  for (u8& byte : noise.rgb) byte = static_cast<u8>((bits = bits * 1664525u + 1013904223u) >> 24);
+  EpisodeRecord episode;
+  episode.film.assign(60, noise);
+  runs[0].episodes.assign(20, episode);
+
+  const std::string page = written(runs);
+  EXPECT_LT(page.size(), 12'000'000u);
+  const nlohmann::json films = films_in(page).at("episodes");
+  EXPECT_EQ(films.size(), 20u);
+  EXPECT_LT(films[0].at("w"), 112);
+  EXPECT_EQ(films[0].at("goal"), -1);  // none was kept
+}
+
+TEST(Report, RefusesFilmsOfMixedSizes) {
+  std::vector<Evaluation> runs = {example(true)};
+  runs[0].episodes[0].film[2] = gradient(16, 0);
+  try {
+    written(runs);
+    FAIL() << "a film of two sizes was taken";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("frame 2 of a film is 16 x 16"));
+  }
+  runs = {example(true)};
+  runs[0].episodes[0].film[0].rgb.pop_back();
+  EXPECT_THROW(written(runs), Error);
+}
+
+TEST(Report, CountsInPlainWords) {
+  std::vector<Evaluation> runs = {example(false)};
+  runs[0].parameters = 18034478;
+  EXPECT_EQ(count(written(runs), "0 starts were at the goal already."), 1u);
+  runs[0].episodes[0].already_solved = true;
+  const std::string page = written(runs);
+  EXPECT_EQ(count(page, "1 start was at the goal already."), 1u);
+  EXPECT_EQ(count(page, "18,034,478"), 1u);
+  runs[0].episodes.clear();
+  EXPECT_EQ(count(written(runs), "No episode was run."), 1u);
 }
 
 }  // namespace
