@@ -49,10 +49,8 @@ std::vector<Figure> chosen_figures(const std::vector<Figure>& figures,
   }
   std::vector<Figure> chosen;
   for (const Figure& figure : figures) {
-    // a slow figure is asked for by its whole name, not by its group
-    const bool named = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-      return figure.name == name || (asks_for(name, figure) && (slow_too || !figure.slow));
-    });
+    const bool named = std::any_of(names.begin(), names.end(),
+                                   [&](const std::string& name) { return asks_for(name, figure); });
     if (names.empty() ? (slow_too || !figure.slow) : named) chosen.push_back(figure);
   }
   return chosen;

@@ -30,7 +30,7 @@ struct Figure {
   std::string name;
   std::function<Prepared(Context& ctx)> prepare;
   std::vector<PeerPart> peer = {};  // empty: no peer does this
-  bool slow = false;                // takes minutes: only when it is named, or with --long
+  bool slow = false;  // takes a minute: only when it or its group is named, or with --long
 };
 
 // Operations at the sizes that the published model uses.

@@ -13,11 +13,15 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// f32 before other precisions and PyTorch before other runtimes: the peer that a ratio is against
+// PyTorch f32 first, which a ratio is against, then the other runtimes in f32, then other
+// precisions
 bool stands_before(const PeerTime& a, const PeerTime& b) {
-  const auto rank = [](const PeerTime& peer) { return peer.name == "torch f32" ? 0 : 1; };
-  if (rank(a) != rank(b)) return rank(a) < rank(b);
-  return a.name < b.name;
+  const auto rank = [](const std::string& name) {
+    if (name == "torch f32") return 0;
+    return name.size() >= 3 && name.compare(name.size() - 3, 3, "f32") == 0 ? 1 : 2;
+  };
+  const int first = rank(a.name), second = rank(b.name);
+  return first != second ? first < second : a.name < b.name;
 }
 
 double median_of(std::vector<double> values) {

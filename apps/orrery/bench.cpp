@@ -39,7 +39,7 @@ void run_bench(const Options& options) {
   const auto all = bench::all_figures(options.model);
   if (options.list) {
     for (const bench::Figure& figure : all) {
-      std::cout << figure.name << (figure.slow ? "  (slow: by its name or with --long)" : "")
+      std::cout << figure.name << (figure.slow ? "  (slow: when named, or with --long)" : "")
                 << "\n";
     }
     return;
