@@ -320,7 +320,9 @@ void write_report(const std::filesystem::path& path, std::span<const Evaluation>
                  "the cost falls; lines are "
                  "medians over all plans, bands hold the middle 80 %.")
        << figure(report::latency_chart(evaluations),
-                 "How long a plan took, from pictures to actions, both pictures encoded.")
+                 "How long a plan took, from pictures to actions, both pictures encoded: each bar "
+                 "counts "
+                 "the plans that took so long; 1 in 100 took longer than p99.")
        << figure(report::surprise_chart(evaluations),
                  "Latent surprise: how far what came was from what had been imagined, by blocks "
                  "since the plan; small beside "

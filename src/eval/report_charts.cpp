@@ -6,6 +6,8 @@
 #include <sstream>
 #include <vector>
 
+#include "base/text.h"
+
 namespace orrery::report {
 
 namespace {
@@ -82,11 +84,14 @@ class Plot {
          << " height=" << at_y(y_.low) - at_y(height) << " />";
   }
 
-  void mark(double x, const std::string& name) {
+  // a line across with its name in the given row, on the side where there is room
+  void mark(double x, double row, const std::string& name) {
+    const bool left = at_x(x) > (kLeft + kWidth - kRight) / 2;
     svg_ << "<line class=mark x1=" << at_x(x) << " x2=" << at_x(x) << " y1=" << kTop
          << " y2=" << kHeight - kBottom
-         << " /><text class=tick x=" << std::min(at_x(x) + 4, kWidth - 74) << " y=" << kTop + 10
-         << ">" << name << "</text>";
+         << " /><text class=tick text-anchor=" << (left ? "end" : "start")
+         << " x=" << at_x(x) + (left ? -4 : 4) << " y=" << kTop + 10 + 14 * row << ">" << name
+         << "</text>";
   }
 
   void legend(double row, const char* kind, const std::string& name) {
@@ -156,7 +161,7 @@ std::string cost_chart(std::span<const Evaluation> evaluations) {
   const auto elite = spreads(evaluations, &PlanRecord::iteration_elite);
   if (best.empty() || elite.empty()) return {};
   Plot plot({1, std::max(2.0, static_cast<double>(elite.size()))}, {0, 1.05 * highest(elite, 0.9)},
-            "iteration of the planner", "cost: squared latent distance to the goal");
+            "iteration of the planner", "cost (squared latent distance)");
   plot.band(elite, 1, "first");
   plot.band(best, 1, "second");
   plot.legend(0, "first", "mean of the elites");
@@ -175,15 +180,15 @@ std::string latency_chart(std::span<const Evaluation> evaluations) {
   for (const double t : times) {
     counts[std::min(kBins - 1, static_cast<std::size_t>((t - low) / (high - low) * kBins))] += 1;
   }
-  Plot plot({low, high}, {0, 1.15 * *std::max_element(counts.begin(), counts.end())},
+  Plot plot({low, high}, {0, 1.3 * *std::max_element(counts.begin(), counts.end())},
             "time of one plan, ms", "plans");
   for (std::size_t i = 0; i < kBins; ++i) {
     const double width = (high - low) / kBins;
     plot.bar(low + width * static_cast<double>(i), low + width * static_cast<double>(i + 1),
              counts[i]);
   }
-  plot.mark(quantile(times, 0.5), "median");
-  plot.mark(quantile(times, 0.99), "p99");
+  plot.mark(quantile(times, 0.5), 0, text("median ", Plot::number(quantile(times, 0.5)), " ms"));
+  plot.mark(quantile(times, 0.99), 1, text("p99 ", Plot::number(quantile(times, 0.99)), " ms"));
   return plot.finish();
 }
 
@@ -192,7 +197,7 @@ std::string surprise_chart(std::span<const Evaluation> evaluations) {
   const auto distance = spreads(evaluations, &PlanRecord::goal_distance);
   if (surprise.empty()) return {};
   Plot plot({1, std::max(2.0, static_cast<double>(surprise.size()))},
-            {0, 1.05 * std::max(highest(surprise, 0.9), highest(distance, 0.5))},
+            {0, 1.05 * std::max(highest(surprise, 0.9), highest(distance, 0.9))},
             "blocks since the plan", "squared latent distance");
   plot.band(distance, 1, "second");
   plot.band(surprise, 1, "first");

@@ -16,7 +16,7 @@ h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .6rem; max-width: 40em }
 h2 { font-size: 1.15rem; margin: 2.4rem 0 .5rem }
 p { max-width: 46em; margin: .4rem 0; } .soft { color: var(--soft) }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
-td { vertical-align: top } .wide { overflow-x: auto }
+td { vertical-align: top } td:not(:last-child) { white-space: nowrap } .wide { overflow-x: auto }
 th, td { padding: .3rem .9rem .3rem 0; text-align: left; border-bottom: 1px solid var(--rule) }
 th { color: var(--soft); font-weight: 500; font-size: .88rem }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); gap: 1rem }
@@ -33,7 +33,7 @@ svg { width: 100%; height: auto } svg text { fill: var(--soft); font: 11px syste
   border-left: 4px solid var(--good) }
 .film.failed { border-left-color: var(--bad) } .film canvas { width: 100%; display: block; cursor: pointer }
 .film canvas:focus-visible { outline: 2px solid var(--first); outline-offset: 2px } .film canvas.paused { opacity: .6 }
-.film .title { display: flex; justify-content: space-between; font-size: .9rem; margin-bottom: .3rem }
+.film .title { display: flex; justify-content: space-between; gap: .6rem; font-size: .84rem; white-space: nowrap; margin-bottom: .3rem }
 .film .title b { color: var(--good) } .film.failed .title b { color: var(--bad) }
 .film .names { display: grid; grid-template-columns: repeat(3, 1fr); column-gap: 3.85%; font-size: .76rem;
   color: var(--soft) }
@@ -67,7 +67,7 @@ inline constexpr const char* kScript = R"js(
     const canvas = box.querySelector('canvas'), said = box.querySelector('.said');
     box.querySelector('.title span').textContent = `episode ${episode.name}`;
     box.querySelector('.title b').textContent = !episode.success ? '\u2717 not reached' :
-      episode.solved ? '\u2713 began at the goal' : `\u2713 reached in ${last} steps`;
+      episode.solved ? '\u2713 began at the goal' : `\u2713 reached at step ${last}`;
     canvas.setAttribute('aria-label', `film of episode ${episode.name}: pause or go on`);
 
     // three pictures with an eighth of their width between them
