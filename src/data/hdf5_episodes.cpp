@@ -115,7 +115,8 @@ class Hdf5Episodes final : public Episodes {
   void do_read(i64 index, i64 begin, i64 end, i64 stride, std::byte* out) const override {
     const i64 stored = stored_[static_cast<std::size_t>(index)];
     const Hdf5Column& column = reader_->columns()[static_cast<std::size_t>(stored)];
-    if (!column.blosc) {
+    // chunks of several rows are kept, for the next window needs them again
+    if (column.chunk_rows <= 1) {
       reader_->read(stored, begin, end, stride, out);
       return;
     }

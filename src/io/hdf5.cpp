@@ -282,9 +282,9 @@ Hdf5Column Hdf5Reader::describe(const std::string& column_name, i64 index) {
   if (H5Pget_external_count(creation.id()) != 0) return refuse("its data is kept in other files");
   dataset.memory_type = std::move(element.memory);
   if (layout != H5D_CHUNKED) {
-    // libhdf5 1.10 reads on behind a compact block that is too short
+    // libhdf5 1.10 reads on behind a block that is too short
     const hsize_t stored = H5Dget_storage_size(dataset.id.id());
-    if (stored != 0 && stored != static_cast<hsize_t>(total)) {
+    if (stored != static_cast<hsize_t>(total)) {
       return refuse(
           text("its ", column.rows, " rows need ", total, " bytes, ", stored, " are stored"));
     }
@@ -305,10 +305,19 @@ Hdf5Column Hdf5Reader::describe(const std::string& column_name, i64 index) {
                        file_bytes_, " bytes"));
   }
   column.chunk_rows = static_cast<i64>(chunk[0]);
+  for (int d = 1; d < rank; ++d) {
+    if (chunk[static_cast<std::size_t>(d)] != sizes[static_cast<std::size_t>(d)]) {
+      return refuse("its chunks cut rows");
+    }
+  }
+  // chunks are taken as they are stored, past libhdf5's own conversion
+  if (column.dtype != DType::boolean && H5Tequal(type.id(), dataset.memory_type.id()) <= 0) {
+    return refuse("its elements have a foreign byte order");
+  }
+
+  // no filter, or one: Blosc
   const int filters = H5Pget_nfilters(creation.id());
   if (filters == 0) return column;
-
-  // one filter, Blosc, around whole rows
   unsigned flags = 0;
   unsigned config = 0;
   std::array<unsigned, 16> parameters = {};
@@ -322,15 +331,6 @@ Hdf5Column Hdf5Reader::describe(const std::string& column_name, i64 index) {
                                       ", of which only Blosc (32001) is supported")
                                : text("its chunks go through ", filters,
                                       " filters, only one (Blosc, 32001) is supported"));
-  }
-  for (int d = 1; d < rank; ++d) {
-    if (chunk[static_cast<std::size_t>(d)] != sizes[static_cast<std::size_t>(d)]) {
-      return refuse("its chunks cut rows");
-    }
-  }
-  // the frames are decoded here and not by libhdf5, which would turn foreign byte orders
-  if (element.dtype != DType::boolean && H5Tequal(type.id(), dataset.memory_type.id()) <= 0) {
-    return refuse("its elements have a foreign byte order");
   }
   column.blosc = true;
   return column;
@@ -370,18 +370,22 @@ void Hdf5Reader::read(i64 index, i64 begin, i64 end, i64 stride, std::byte* out)
   const i64 count = (end - begin + stride - 1) / stride;
   if (count == 0) return;
 
-  if (column.blosc) {
-    // chunk by chunk; who reads rows here and there keeps chunks with read_chunk()
+  if (column.chunk_rows == 1) {
+    for (i64 row = begin; row < end; row += stride, out += column.row_bytes()) {
+      read_chunk(index, row, out);
+    }
+    return;
+  }
+  if (column.chunk_rows > 1) {
+    // who reads rows here and there keeps chunks with read_chunk()
     std::vector<std::byte> chunk(static_cast<std::size_t>(column.chunk_rows * column.row_bytes()));
     i64 held = -1;
-    for (i64 i = 0; i < count; ++i) {
-      const i64 row = begin + i * stride;
+    for (i64 row = begin; row < end; row += stride, out += column.row_bytes()) {
       if (row / column.chunk_rows != held) {
         held = row / column.chunk_rows;
         read_chunk(index, held, chunk.data());
       }
-      std::memcpy(out + i * column.row_bytes(),
-                  chunk.data() + row % column.chunk_rows * column.row_bytes(),
+      std::memcpy(out, chunk.data() + row % column.chunk_rows * column.row_bytes(),
                   static_cast<std::size_t>(column.row_bytes()));
     }
     return;
@@ -414,53 +418,57 @@ void Hdf5Reader::read(i64 index, i64 begin, i64 end, i64 stride, std::byte* out)
 
 void Hdf5Reader::read_chunk(i64 index, i64 chunk, std::byte* out) const {
   const Hdf5Column& column = readable(index);
-  check(column.blosc && chunk >= 0 && chunk * column.chunk_rows < column.rows, "column ",
-        column.name, " of ", name_, " has no Blosc chunk ", chunk);
+  check(column.chunk_rows > 0 && chunk >= 0 && chunk <= (column.rows - 1) / column.chunk_rows,
+        "column ", column.name, " of ", name_, " has no chunk ", chunk);
+  const i64 chunk_bytes = column.chunk_rows * column.row_bytes();
   const auto where = [&] {
     return text("cannot read chunk ", chunk, " of column ", column.name, " of ", name_, ": ");
   };
-  const i64 chunk_bytes = column.chunk_rows * column.row_bytes();
 
+  // The bytes as they are stored. libhdf5 1.10 would trust that a chunk is as long as it should be,
+  // before and after its filter; so it is asked how long it is, and the rest is done here.
+  bool packed = column.blosc;
   std::vector<std::byte> frame;
+  hsize_t stored = 0;
   {
     const Hdf5Lock lock;
     const hid_t dataset = handles_->datasets[static_cast<std::size_t>(index)].id.id();
     std::array<hsize_t, Shape::kMaxRank> offset = {};
     offset[0] = static_cast<hsize_t>(chunk * column.chunk_rows);
-    hsize_t stored = 0;
     check(H5Dget_chunk_storage_size(dataset, offset.data(), &stored) >= 0, where(), hdf5_reason());
     check(stored <= static_cast<hsize_t>(file_bytes_), where(), "it claims ", stored,
           " bytes in a file of ", file_bytes_);
-    frame.resize(static_cast<std::size_t>(stored));
-    if (stored > 0) {
-      uint32_t skipped = 0;
-      check(H5Dread_chunk(dataset, H5P_DEFAULT, offset.data(), &skipped, frame.data()) >= 0,
-            where(), hdf5_reason());
-      // bit 0: this chunk was stored without its first filter
-      if ((skipped & 1u) != 0) {
-        check(static_cast<i64>(stored) == chunk_bytes, where(), "it has ", stored, " bytes, ",
-              chunk_bytes, " are needed");
-        std::memcpy(out, frame.data(), frame.size());
-        return;
-      }
+    check(packed || stored == 0 || static_cast<i64>(stored) == chunk_bytes, where(), "it has ",
+          stored, " bytes, ", chunk_bytes, " are needed");
+    if (packed) frame.resize(static_cast<std::size_t>(stored));
+    uint32_t skipped = 0;
+    check(stored == 0 || H5Dread_chunk(dataset, H5P_DEFAULT, offset.data(), &skipped,
+                                       packed ? frame.data() : out) >= 0,
+          where(), hdf5_reason());
+    // bit 0: this chunk was stored without its first filter
+    if (packed && (skipped & 1u) != 0) {
+      check(static_cast<i64>(stored) == chunk_bytes, where(), "it has ", stored, " bytes, ",
+            chunk_bytes, " are needed");
+      std::memcpy(out, frame.data(), frame.size());
+      packed = false;
     }
   }
 
-  // a chunk that was never written holds zeros
-  if (frame.empty()) {
+  if (stored == 0) {
+    // a chunk that was never written holds zeros
     std::memset(out, 0, static_cast<std::size_t>(chunk_bytes));
-    return;
+  } else if (packed) {
+    // the frame's own sizes must be those of the chunk before anything is decoded
+    std::size_t decoded = 0;
+    check(frame.size() >= BLOSC_MIN_HEADER_LENGTH &&
+              blosc_cbuffer_validate(frame.data(), frame.size(), &decoded) == 0,
+          where(), "it is not a whole Blosc frame");
+    check(static_cast<i64>(decoded) == chunk_bytes, where(), "its Blosc frame holds ", decoded,
+          " bytes, ", chunk_bytes, " are needed");
+    const int written =
+        blosc_decompress_ctx(frame.data(), out, static_cast<std::size_t>(chunk_bytes), 1);
+    check(written == chunk_bytes, where(), "its Blosc frame is damaged");
   }
-  // the frame's own sizes must be those of the chunk before anything is decoded
-  std::size_t decoded = 0;
-  check(frame.size() >= BLOSC_MIN_HEADER_LENGTH &&
-            blosc_cbuffer_validate(frame.data(), frame.size(), &decoded) == 0,
-        where(), "it is not a whole Blosc frame");
-  check(static_cast<i64>(decoded) == chunk_bytes, where(), "its Blosc frame holds ", decoded,
-        " bytes, ", chunk_bytes, " are needed");
-  const int written =
-      blosc_decompress_ctx(frame.data(), out, static_cast<std::size_t>(chunk_bytes), 1);
-  check(written == chunk_bytes, where(), "its Blosc frame is damaged");
   normalise_booleans(column, out, column.chunk_rows);
 }
 

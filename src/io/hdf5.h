@@ -58,7 +58,7 @@ class Hdf5Reader {
   // Rows begin, begin + stride, ... before end, one after the other, in the column's own type and
   // this machine's byte order; booleans are 0 and 1.
   void read(i64 column, i64 begin, i64 end, i64 stride, std::byte* out) const;
-  // The whole chunk of a Blosc column: chunk_rows rows, also where the column ends inside it.
+  // The whole chunk of a chunked column: chunk_rows rows, also where the column ends inside it.
   void read_chunk(i64 column, i64 chunk, std::byte* out) const;
 
  private:
