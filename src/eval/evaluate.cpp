@@ -144,7 +144,7 @@ class ClosedLoop {
       EpisodeRecord& record = episode(e);
       record.start = cases_[static_cast<std::size_t>(e)].start;
       record.already_solved = at_start.terminated;
-      record.start_distance = record.final_distance = at_start.distance;
+      record.distances.push_back(at_start.distance);
       record.states.push_back(state_of(e));
       put(e, cases_[static_cast<std::size_t>(e)].goal);
     }
@@ -188,7 +188,7 @@ class ClosedLoop {
         record.actions.emplace_back(action, action + action_dim);
         record.states.push_back(state_of(e));
         record.steps = step + 1;
-        record.final_distance = outcome.distance;
+        record.distances.push_back(outcome.distance);
         camera_.take(frames_.view<u8, 4>()[e], pictures_.view<u8, 4>()[e]);
         if (options_.films) record.film.push_back(film_camera_.take(frames_.view<u8, 4>()[e]));
         if (outcome.terminated) {

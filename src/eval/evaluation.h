@@ -52,8 +52,8 @@ struct EpisodeRecord {
   bool success = false;
   bool already_solved = false;  // the goal was reached before the first action
   i64 steps = 0;                // environment steps until success or the end of the budget
-  double start_distance = 0;    // to the goal, in the environment's measure
-  double final_distance = 0;
+  // to the goal after each step, in the environment's measure: [steps + 1], the first before any
+  std::vector<double> distances;
   bool random_success = false;  // of the random policy from the same start
   std::vector<PlanRecord> plans;
   std::vector<std::vector<double>> states;  // [steps + 1] states of the environment

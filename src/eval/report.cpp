@@ -1,6 +1,7 @@
 #include "eval/report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -155,8 +156,10 @@ nlohmann::json film_of(const EpisodeRecord& episode, i64 side) {
   node["success"] = episode.success;
   node["solved"] = episode.already_solved;
   node["random"] = episode.random_success;
-  node["from"] = rounded(episode.start_distance, 0);
-  node["to"] = rounded(episode.final_distance, 0);
+  node["distances"] = nlohmann::json::array();
+  for (const double distance : episode.distances) {
+    node["distances"].push_back(static_cast<i64>(std::lround(distance)));
+  }
   return node;
 }
 

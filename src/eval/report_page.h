@@ -90,7 +90,7 @@ inline constexpr const char* kScript = R"js(
         tile(context, galleries[episode.run], plan.nearest[block], 2.25 * width, width, height);
         doing = `, block ${block + 1} of the plan made at step ${plan.step} (cost ${plan.cost})`;
       }
-      said.textContent = `step ${step} of ${last}${doing}; distance to the goal ${episode.from} \u2192 ${episode.to}` +
+      said.textContent = `step ${step} of ${last}${doing}; distance to the goal ${episode.distances[step] ?? "?"}, at first ${episode.distances[0] ?? "?"}` +
         (episode.random ? '; the random policy got there too' : '');
     }, next() { player.step = (player.step + 1) % (episode.frames + 8); } };
     const toggle = () => { player.paused = !player.paused; canvas.classList.toggle('paused', player.paused); };
