@@ -329,7 +329,8 @@ void write_report(const std::filesystem::path& path, std::span<const Evaluation>
        << figure(report::surprise_chart(evaluations),
                  "Latent surprise: how far what came was from what had been imagined, by blocks "
                  "since the plan; small beside "
-                 "the distance to the goal means that the imagination can be trusted.")
+                 "the distance to the goal means that the imagination can be trusted. Late blocks "
+                 "are of episodes that had not reached their goal by then, the harder ones.")
        << "</div>" << films_section(evaluations) << "<script>" << report::kScript
        << "</script></body></html>\n";
   write_file(path, page.str());
