@@ -17,6 +17,7 @@ namespace {
 struct Options {
   std::string data, config, output;
   bool resume = false;
+  bool json = false;
   std::optional<i64> steps;
   std::optional<u64> seed;
   int threads = 0;
@@ -25,9 +26,14 @@ struct Options {
 // Tells a run's progress, and passes on a polite request to stop.
 class Narrator : public train::Observer {
  public:
+  explicit Narrator(std::ostream& out) : out_(out) {}
+
+  // of the newest validation
+  std::optional<train::ValidationReport> held_out;
+
   void began(i64 parameters, i64 first_step, i64 steps) override {
-    std::cout << "model of " << parameters << " parameters, steps " << first_step << " to " << steps
-              << std::endl;
+    out_ << "model of " << parameters << " parameters, steps " << first_step << " to " << steps
+         << std::endl;
     first_ = first_step;
     progress_.emplace("training", steps - first_step, "steps");
   }
@@ -43,15 +49,17 @@ class Narrator : public train::Observer {
   }
 
   void validated(i64 step, const train::ValidationReport& report) override {
-    std::cout << std::fixed << std::setprecision(4) << "held out at step " << step
-              << ": prediction " << report.losses.prediction << ", sigreg " << report.losses.sigreg
-              << ", latent std " << report.latent_std << ", effective rank " << std::setprecision(2)
-              << report.effective_rank << std::endl;
+    held_out = report;
+    out_ << std::fixed << std::setprecision(4) << "held out at step " << step << ": prediction "
+         << report.losses.prediction << ", sigreg " << report.losses.sigreg << ", latent std "
+         << report.latent_std << ", effective rank " << std::setprecision(2)
+         << report.effective_rank << std::endl;
   }
 
   bool wants_to_stop() override { return stop_requested(); }
 
  private:
+  std::ostream& out_;
   std::optional<Progress> progress_;
   i64 first_ = 0;
 };
@@ -99,22 +107,39 @@ void train_model(const Options& options, int& result) {
   run.statistics = data.statistics();
   run.output = options.output;
   run.resume = options.resume;
-  std::cout << options.data << ": " << data.training_windows() << " windows to learn from, "
-            << data.validation_windows() << " held out" << std::endl;
+  // with --json only the one object goes to standard output
+  std::ostream& out = options.json ? std::cerr : std::cout;
+  out << options.data << ": " << data.training_windows() << " windows to learn from, "
+      << data.validation_windows() << " held out" << std::endl;
 
   Context ctx({.threads = options.threads});
   train::Outcome outcome;
+  std::optional<train::ValidationReport> held_out;
   {
-    Narrator narrator;
+    Narrator narrator(out);
     outcome = train::train(ctx, run, data, narrator);
+    held_out = narrator.held_out;
+  }
+  if (options.json) {
+    nlohmann::json object = {{"output", options.output},
+                             {"steps", outcome.steps},
+                             {"finished", outcome.kind == train::Outcome::Kind::finished},
+                             {"training_windows", data.training_windows()},
+                             {"validation_windows", data.validation_windows()}};
+    if (held_out) {
+      object["validation"] = {{"prediction", held_out->losses.prediction},
+                              {"sigreg", held_out->losses.sigreg},
+                              {"latent_std", held_out->latent_std},
+                              {"effective_rank", held_out->effective_rank}};
+    }
+    std::cout << object.dump() << std::endl;
   }
   if (outcome.kind != train::Outcome::Kind::finished) {
     std::cerr << "orrery: " << outcome.reason << "\n";
     result = 1;
     return;
   }
-  std::cout << "trained " << outcome.steps << " steps; the model is in " << options.output
-            << std::endl;
+  out << "trained " << outcome.steps << " steps; the model is in " << options.output << std::endl;
 }
 
 }  // namespace
@@ -132,6 +157,7 @@ void add_train(CLI::App& app, int& result) {
   verb->add_option("--seed", options->seed, "seed of weights, order, directions and dropout");
   verb->add_option("--threads", options->threads, "threads; 0: all cores")
       ->check(CLI::NonNegativeNumber);
+  verb->add_flag("--json", options->json, "print one JSON object");
   verb->callback([options, &result] { train_model(*options, result); });
 }
 

@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include "models/lewm/statistics.h"
+
 namespace orrery::train {
 
 namespace {
@@ -39,11 +41,14 @@ Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& se
 }
 
 nlohmann::json Recorded::statistics() const {
-  return {{"action", {{"mean", action_.mean}, {"std", action_.deviation}}},
-          // the decimals of the published constants, not the floats nearest to them
-          {"pixels", {{"mean", {0.485, 0.456, 0.406}}, {"std", {0.229, 0.224, 0.225}}}},
-          {"frameskip", frameskip_},
-          {"action_dim", action_width_}};
+  lewm::Statistics statistics;
+  statistics.action_mean = action_.mean;
+  statistics.action_std = action_.deviation;
+  // the decimals of the published constants, not the floats nearest to them
+  statistics.pixel_mean = {0.485, 0.456, 0.406};
+  statistics.pixel_std = {0.229, 0.224, 0.225};
+  statistics.frameskip = frameskip_;
+  return lewm::json_from_statistics(statistics);
 }
 
 }  // namespace orrery::train

@@ -51,11 +51,11 @@ Statistics read_statistics(const std::filesystem::path& path) {
   return statistics;
 }
 
-void write_statistics(const std::filesystem::path& path, const Statistics& statistics) {
-  write_json(path, {{"action", {{"mean", statistics.action_mean}, {"std", statistics.action_std}}},
-                    {"pixels", {{"mean", statistics.pixel_mean}, {"std", statistics.pixel_std}}},
-                    {"frameskip", statistics.frameskip},
-                    {"action_dim", statistics.action_dim()}});
+nlohmann::json json_from_statistics(const Statistics& statistics) {
+  return {{"action", {{"mean", statistics.action_mean}, {"std", statistics.action_std}}},
+          {"pixels", {{"mean", statistics.pixel_mean}, {"std", statistics.pixel_std}}},
+          {"frameskip", statistics.frameskip},
+          {"action_dim", statistics.action_dim()}};
 }
 
 std::optional<Statistics> statistics_of_model(const std::filesystem::path& model) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <vector>
 
@@ -27,7 +28,8 @@ struct Statistics {
 
 // Error when a number is missing, not finite, or no std is positive.
 Statistics read_statistics(const std::filesystem::path& path);
-void write_statistics(const std::filesystem::path& path, const Statistics& statistics);
+// The file's contents.
+nlohmann::json json_from_statistics(const Statistics& statistics);
 
 // Those of a model folder (or of the folder of a file of weights), if it has any.
 std::optional<Statistics> statistics_of_model(const std::filesystem::path& model);
