@@ -61,10 +61,21 @@ struct Damage {
   i64 pixel_rows = 24;
 };
 
+std::filesystem::path test_file() {
+  return std::filesystem::path(testing::TempDir()) / text("episodes-", ::getpid(), ".h5");
+}
+
+// removes it when the program ends
+const struct Cleanup {
+  ~Cleanup() {
+    std::error_code ignored;
+    std::filesystem::remove(test_file(), ignored);
+  }
+} cleanup;
+
 // the same recording as an HDF5 file, or something near it
 std::filesystem::path write_file_with(const Damage& damage) {
-  const auto path =
-      std::filesystem::path(testing::TempDir()) / text("episodes-", ::getpid(), ".h5");
+  const auto path = test_file();
   const TensorMap columns = sample_columns();
   Hdf5Writer writer(path);
   const auto add = [&](const char* name, DType dtype, const Shape& row, i64 chunk, bool blosc,
