@@ -119,10 +119,10 @@ void print(const Evaluation& evaluation) {
             << evaluation.protocol.seed << ": " << evaluation.successes() << " of "
             << evaluation.episodes.size() << " goals reached (" << evaluation.success_rate()
             << " %, 95 % interval " << ci[0] << " to " << ci[1] << "); random policy "
-            << evaluation.random_success_rate() << " %; " << evaluation.already_solved()
-            << " starts already at the goal; plan " << std::setprecision(1) << quantile(times, 0.5)
-            << " ms median, " << quantile(times, 0.99) << " ms p99; " << evaluation.seconds
-            << " s\n";
+            << evaluation.random_success_rate() << " %; at the goal from the start "
+            << evaluation.already_solved() << "; plan " << std::setprecision(1)
+            << quantile(times, 0.5) << " ms median, " << quantile(times, 0.99) << " ms p99; "
+            << evaluation.seconds << " s\n";
 }
 
 void run(Options& options) {
