@@ -17,11 +17,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// tolerances of the folder's README: costs 1e-4 relative, TwoRoom states 1e-5; actions are plans of
-// latents that are good to 1e-4, scaled by a deviation below one
+// tolerances of the folder's README: costs 1e-4 relative, TwoRoom states 1e-5. Actions of plans
+// from pixels were 1e-6 off when measured (AVX-512); other instruction sets get ten times that
 constexpr double kCostTolerance = 1e-4;
 constexpr double kStateTolerance = 1e-5;
-constexpr double kActionTolerance = 1e-4;
+constexpr double kActionTolerance = 1e-5;
 
 std::vector<double> numbers(const Tensor& tensor) {
   const Tensor wide = tensor.converted(DType::f64);
