@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <sstream>
@@ -47,7 +48,8 @@ Evaluation example(bool films) {
 }
 
 std::string written(std::span<const Evaluation> evaluations) {
-  const auto path = std::filesystem::path(testing::TempDir()) / "orrery-report-test.html";
+  const auto path =
+      std::filesystem::path(testing::TempDir()) / text("orrery-report-", ::getpid(), ".html");
   write_report(path, evaluations);
   std::ostringstream page;
   page << std::ifstream(path).rdbuf();

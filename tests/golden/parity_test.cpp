@@ -1,6 +1,7 @@
 #include "models/lewm/parity.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -47,7 +48,7 @@ TEST(Parity, NoticesAWrongWeight) {
   const fs::path golden = shared_folder() / "golden" / "lewm" / "tiny";
   ORRERY_NEEDS_SHARED(golden);
   // the folder again, with one norm's epsilon changed in its configuration
-  const fs::path copy = fs::path(testing::TempDir()) / "orrery-parity";
+  const fs::path copy = fs::path(testing::TempDir()) / text("orrery-parity-", ::getpid());
   fs::remove_all(copy);
   fs::copy(golden, copy, fs::copy_options::recursive);
   nlohmann::json config = read_json(copy / "config.json");
