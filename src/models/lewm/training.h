@@ -59,8 +59,8 @@ class TrainingState {
 // Fills emb and pred. In training mode it also updates the weights' running statistics and
 // counters.
 //
-//   pixels   [B, T, H, W, 3] contiguous; H = W and as many patches as the configuration has: the
-//            gradient of interpolated positions is not implemented
+//   pixels   [B, T, H, W, 3] contiguous; H = W and as many patches as the configuration has;
+//            other frames are an error, since positions are learned for this grid alone
 //   action   [B, T, A] contiguous, z-scored; NaN is read as 0; the last block of a window is not
 //   used
 //
