@@ -1,15 +1,22 @@
 # orrery_folder(name USES other folders  [LIBRARIES third-party targets])
 #
-# Makes target orrery_<name> of every *.cpp in this folder and orrery_<name>_test of every *_test.cpp.
+# Makes target orrery_<name> of every *.cpp in this folder, and every *.cu where the build has CUDA, and
+# orrery_<name>_test of every *_test.cpp and *_test.cu. Test cases whose suite begins with Cuda need a device.
 # A folder links only folders that stand above it in docs/architecture.md; tests/floors checks the includes.
 include(GoogleTest)
 
 function(orrery_folder name)
   cmake_parse_arguments(ARG "" "" "USES;LIBRARIES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cpp)
-  set(tests ${sources})
-  list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
-  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+  set(kernels)
+  if(NOT ORRERY_CUDA_MODE STREQUAL "off")
+    file(GLOB kernels CONFIGURE_DEPENDS *.cu)
+  endif()
+  foreach(kind sources kernels)
+    set(${kind}_tests ${${kind}})
+    list(FILTER ${kind} EXCLUDE REGEX "_test\\.(cpp|cu)$")
+    list(FILTER ${kind}_tests INCLUDE REGEX "_test\\.(cpp|cu)$")
+  endforeach()
 
   set(visibility PUBLIC)
   if(sources)
@@ -22,8 +29,15 @@ function(orrery_folder name)
   list(TRANSFORM ARG_USES PREPEND orrery_)
   target_link_libraries(orrery_${name} ${visibility} ${ARG_USES} ${ARG_LIBRARIES})
 
-  if(tests)
-    orrery_test(orrery_${name}_test SOURCES ${tests} LIBRARIES orrery_${name})
+  if(kernels)
+    orrery_cuda_sources(orrery_${name} ${kernels})
+  endif()
+
+  if(sources_tests)
+    orrery_test(orrery_${name}_test SOURCES ${sources_tests} LIBRARIES orrery_${name})
+    if(kernels_tests)
+      orrery_cuda_sources(orrery_${name}_test ${kernels_tests})
+    endif()
   endif()
 endfunction()
 
@@ -38,7 +52,9 @@ function(orrery_test target)
   if(ARG_LABELS)
     set(labels ${ARG_LABELS})
   endif()
-  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
-                       WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+  set(how DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  gtest_discover_tests(${target} ${how} TEST_FILTER "-Cuda*" TEST_LIST ${target}_cpu
                        PROPERTIES LABELS "${labels}" TIMEOUT 600)
+  gtest_discover_tests(${target} ${how} TEST_FILTER "Cuda*" TEST_LIST ${target}_cuda
+                       PROPERTIES LABELS "cuda" TIMEOUT 600)
 endfunction()

@@ -11,12 +11,15 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 # a * b + c is rounded twice unless the code asks for a fused multiply-add: the same bits on every CPU
-add_compile_options(-ffp-contract=off)
-add_compile_options(-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wold-style-cast -Wunused)
+# (kernels fuse where nvcc likes: no two devices promise the same bits)
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+foreach(warning -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wold-style-cast -Wunused)
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:${warning}>)
+endforeach()
 # designated initialisers name what differs from the defaults
-add_compile_options(-Wno-missing-field-initializers)
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-missing-field-initializers>)
 if(ORRERY_WERROR)
-  add_compile_options(-Werror)
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 
 if(ORRERY_SANITIZE)

@@ -1,17 +1,12 @@
 #pragma once
 
-#include <array>
-
-#include "base/types.h"
+#include "base/philox.h"
 
 namespace orrery {
 
 // Counter-based random numbers: a value is a pure function of (seed, stream, index), so any backend
-// and any number of threads draws the same ones and nothing needs saving but the seed.
-//
-// Philox 4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC
-// 2011. exact
-std::array<u32, 4> philox(u64 seed, u64 stream, u64 index);
+// and any number of threads draws the same ones and nothing needs saving but the seed. The generator
+// itself, philox(seed, stream, index), and mix(a, b) are in base/philox.h.
 
 // Named streams keep uses of one seed apart.
 enum class Stream : u64 {
@@ -24,12 +19,6 @@ enum class Stream : u64 {
   policy = 7,
   bootstrap = 8,
 };
-
-// Combines numbers into one stream or seed (SplitMix64 of the sum). exact
-u64 mix(u64 a, u64 b);
-
-// u in [0, 1) with 24 bits. exact
-float uniform_from_bits(u32 bits);
 
 // Draw number `index` of the stream: uniform in [0, 1), and standard normal by Box-Muller computed
 // in double and rounded once (steady: the C library's log, sqrt, sin, cos). Two normals share one

@@ -6,13 +6,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/error.h"
-#include "device/memory.h"
+#include "device/context_cuda.h"
 
 namespace orrery {
 
@@ -144,7 +145,8 @@ class Context::Team {
 
 struct Context::Scratch {
   std::vector<Block> workers;
-  Block shared[2];  // by slot
+  Block shared[2];              // by slot
+  std::vector<Block> outgrown;  // on a CUDA device: captured work may use them still
 
   // what one worker needed all may need: which of them gets which index is chance
   void level() {
@@ -156,12 +158,47 @@ struct Context::Scratch {
   }
 };
 
+const char* name_of(Device device) { return device == Device::cuda ? "cuda" : "cpu"; }
+
+DeviceChoice device_from(const std::string& name, std::string* reason) {
+  if (reason != nullptr) reason->clear();
+  if (name == "cpu") return {};
+  if (name == "cuda") return {Device::cuda, 0};
+  if (name == "auto") {
+    std::string why;
+    if (!cuda_facts(&why).empty()) return {Device::cuda, 0};
+    if (reason != nullptr) *reason = why;
+    return {};
+  }
+  constexpr int kMostDigits = 3;
+  const std::string prefix = "cuda:";
+  const std::string index = name.rfind(prefix, 0) == 0 ? name.substr(prefix.size()) : "";
+  check(!index.empty() && index.size() <= kMostDigits &&
+            index.find_first_not_of("0123456789") == std::string::npos,
+        "device is \"", name, "\", needed cpu, cuda, cuda:N or auto");
+  return {Device::cuda, std::atoi(index.c_str())};
+}
+
+void must_be_cpu(const Context& ctx, const char* operation) {
+  check(ctx.device() == Device::cpu, operation,
+        ": runs on the CPU only, the context is of a CUDA device");
+}
+
 Context::Context() : Context(Options{}) {}
 
 Context::Context(Options options)
-    : scratch_(std::make_unique<Scratch>()),
+    : where_(options.where),
+      scratch_(std::make_unique<Scratch>()),
       team_(std::make_unique<Team>(threads_from(options.threads))) {
   scratch_->workers.resize(static_cast<std::size_t>(threads()));
+#if ORRERY_CUDA
+  if (where_.device == Device::cuda) {
+    cuda_ = std::make_unique<Cuda>(where_.index);
+    stream_ = cuda_->stream();
+  }
+#else
+  check(where_.device == Device::cpu, "a CUDA device was asked for, this build has no CUDA");
+#endif
 }
 
 Context::~Context() = default;
@@ -190,7 +227,10 @@ std::byte* Context::worker_scratch(int worker, std::size_t bytes) {
 
 std::byte* Context::shared_scratch(std::size_t bytes, Slot slot) {
   Block& block = scratch_->shared[slot == Slot::matrix ? 1 : 0];
-  if (block.bytes() < bytes) block = Block(bytes);
+  if (block.bytes() < bytes) {
+    if (device() == Device::cuda) scratch_->outgrown.push_back(std::move(block));
+    block = Block(*this, bytes);
+  }
   return block.data();
 }
 
@@ -200,6 +240,85 @@ void Context::reserve_scratch(std::size_t worker_bytes, std::size_t shared_bytes
   shared_scratch(shared_bytes);
   shared_scratch(matrix_bytes, Slot::matrix);
 }
+
+#if ORRERY_CUDA
+
+struct Graph::Impl {
+  CudaGraph graph;
+};
+
+void Context::upload(void* device, const void* host, std::size_t bytes) {
+  if (cuda_) {
+    cuda_->upload(device, host, bytes);
+  } else {
+    std::memcpy(device, host, bytes);
+  }
+}
+
+void Context::download(void* host, const void* device, std::size_t bytes) {
+  if (cuda_) {
+    cuda_->download(host, device, bytes);
+  } else {
+    std::memcpy(host, device, bytes);
+  }
+}
+
+void Context::synchronize() {
+  if (cuda_) cuda_->synchronize();
+}
+
+Graph Context::capture(FunctionRef<void()> body) {
+  check(cuda_ != nullptr, "capture: needs a context of a CUDA device");
+  Graph graph;
+  graph.impl_ = std::make_unique<Graph::Impl>(Graph::Impl{cuda_->capture(body)});
+  return graph;
+}
+
+Graph Context::capture_loop(FunctionRef<void()> before, FunctionRef<void()> body,
+                            FunctionRef<void()> after, const i32* keep_going) {
+  check(cuda_ != nullptr, "capture: needs a context of a CUDA device");
+  Graph graph;
+  // the body of a loop is captured on a stream of its own
+  graph.impl_ = std::make_unique<Graph::Impl>(
+      Graph::Impl{cuda_->capture_loop(before, body, after, keep_going, stream_)});
+  return graph;
+}
+
+void Context::replay(const Graph& graph) {
+  check(cuda_ != nullptr && graph, "replay: needs captured work and a context of a CUDA device");
+  cuda_->replay(graph.impl_->graph);
+}
+
+#else
+
+struct Graph::Impl {};
+struct Context::Cuda {};
+
+void Context::upload(void* device, const void* host, std::size_t bytes) {
+  std::memcpy(device, host, bytes);
+}
+void Context::download(void* host, const void* device, std::size_t bytes) {
+  std::memcpy(host, device, bytes);
+}
+void Context::synchronize() {}
+Graph Context::capture(FunctionRef<void()>) { fail("capture: this build has no CUDA"); }
+Graph Context::capture_loop(FunctionRef<void()>, FunctionRef<void()>, FunctionRef<void()>,
+                            const i32*) {
+  fail("capture: this build has no CUDA");
+}
+void Context::replay(const Graph&) { fail("replay: this build has no CUDA"); }
+
+std::vector<CudaFacts> cuda_facts(std::string* reason) {
+  if (reason != nullptr) *reason = "this build has no CUDA";
+  return {};
+}
+
+#endif
+
+Graph::Graph() = default;
+Graph::~Graph() = default;
+Graph::Graph(Graph&&) noexcept = default;
+Graph& Graph::operator=(Graph&&) noexcept = default;
 
 CpuFacts cpu_facts() {
   CpuFacts facts;

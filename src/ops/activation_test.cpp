@@ -20,8 +20,7 @@ double ulps(float value, double exact) {
   return std::abs(static_cast<double>(value) - exact) / ulp;
 }
 
-TEST_ON_EVERY_PATH(Activation, IsWithinFiveUlp) {
-  Context ctx({.threads = 2});
+TEST_ON_EVERY_BACKEND(Activation, IsWithinFiveUlp) {
   // a fine grid over everything that matters, and values far out
   std::vector<float> x;
   for (int i = -200000; i <= 200000; ++i) x.push_back(static_cast<float>(i) * 1e-4f + 3e-6f);
@@ -30,9 +29,10 @@ TEST_ON_EVERY_PATH(Activation, IsWithinFiveUlp) {
     x.push_back(-far);
   }
   x.push_back(0.0f);
-  std::vector<float> y(x.size());
+  Buffer<float> from(ctx, x), to(ctx, static_cast<i64>(x.size()));
   for (const Activation activation : kAll) {
-    activate(ctx, activation, view1(x), view1(y));
+    activate(ctx, activation, from.flat(), to.flat());
+    const auto y = to.values();
     double worst_ulps = 0, worst_small = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
       const double exact = activation_ref(activation, x[i]);
@@ -47,13 +47,13 @@ TEST_ON_EVERY_PATH(Activation, IsWithinFiveUlp) {
   }
 }
 
-TEST_ON_EVERY_PATH(Activation, KeepsNaNAndInfinity) {
-  Context ctx({.threads = 1});
-  std::vector<float> x = {std::numeric_limits<float>::quiet_NaN(),
-                          std::numeric_limits<float>::infinity()};
+TEST_ON_EVERY_BACKEND(Activation, KeepsNaNAndInfinity) {
+  const std::vector<float> x = {std::numeric_limits<float>::quiet_NaN(),
+                                std::numeric_limits<float>::infinity()};
   for (const Activation activation : kAll) {
-    std::vector<float> y(2);
-    activate(ctx, activation, view1(x), view1(y));
+    Buffer<float> from(ctx, x), to(ctx, 2);
+    activate(ctx, activation, from.flat(), to.flat());
+    const auto y = to.values();
     EXPECT_TRUE(std::isnan(y[0]));
     EXPECT_EQ(y[1], x[1]);
   }

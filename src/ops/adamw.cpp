@@ -18,7 +18,7 @@ void adamw_step(Context& ctx, const AdamW& settings, i64 step, float gradient_fa
         m.size(0), ", v ", v.size(0), "; equal sizes were needed");
   check(gradient.contiguous() && parameter.contiguous() && m.contiguous() && v.contiguous(),
         "adamw_step: contiguous arrays were needed");
-  ORRERY_ON_DEVICE(ctx, adamw_step, settings, step, gradient_factor, gradient, parameter, m, v);
+  ORRERY_ON_CPU(ctx, adamw_step, settings, step, gradient_factor, gradient, parameter, m, v);
 }
 
 }  // namespace orrery

@@ -47,7 +47,7 @@ void attention(Context& ctx, View<const float, 4> q, View<const float, 4> k, Vie
   check_dense("attention", "v", v, v);
   check_dense("attention", "out", out, q);
   if (log_sum) check_log_sum("attention", log_sum, q);
-  ORRERY_ON_DEVICE(ctx, attention, q, k, v, scale, causal, out, log_sum);
+  ORRERY_ON_CPU(ctx, attention, q, k, v, scale, causal, out, log_sum);
 }
 
 void attention_backward(Context& ctx, View<const float, 4> q, View<const float, 4> k,
@@ -64,7 +64,7 @@ void attention_backward(Context& ctx, View<const float, 4> q, View<const float, 
   check_dense("attention_backward", "dk", dk, k);
   check_dense("attention_backward", "dv", dv, k);
   check_log_sum("attention_backward", log_sum, q);
-  ORRERY_ON_DEVICE(ctx, attention_backward, q, k, v, scale, causal, out, log_sum, dout, dq, dk, dv);
+  ORRERY_ON_CPU(ctx, attention_backward, q, k, v, scale, causal, out, log_sum, dout, dq, dk, dv);
 }
 
 }  // namespace orrery

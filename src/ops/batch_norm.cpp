@@ -46,7 +46,7 @@ void batch_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
   check_column("batch_norm", "running_var", running_var, dim);
   check_column("batch_norm", "mean", mean, dim);
   check_column("batch_norm", "rstd", rstd, dim);
-  ORRERY_ON_DEVICE(ctx, batch_norm, x, gain, bias, eps, momentum, running_mean, running_var, y,
+  ORRERY_ON_CPU(ctx, batch_norm, x, gain, bias, eps, momentum, running_mean, running_var, y,
                    mean, rstd);
 }
 
@@ -65,7 +65,7 @@ void batch_norm_backward(Context& ctx, View<const float, 2> x, View<const float,
   check_column("batch_norm_backward", "rstd", rstd, dim);
   check_column("batch_norm_backward", "dgain", dgain, dim);
   check_column("batch_norm_backward", "dbias", dbias, dim);
-  ORRERY_ON_DEVICE(ctx, batch_norm_backward, x, gain, mean, rstd, dy, dx, dgain, dbias);
+  ORRERY_ON_CPU(ctx, batch_norm_backward, x, gain, mean, rstd, dy, dx, dgain, dbias);
 }
 
 void batch_norm_apply(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
@@ -78,7 +78,7 @@ void batch_norm_apply(Context& ctx, View<const float, 2> x, View<const float, 1>
   check_column("batch_norm_apply", "bias", bias, dim);
   check_column("batch_norm_apply", "running_mean", running_mean, dim);
   check_column("batch_norm_apply", "running_var", running_var, dim);
-  ORRERY_ON_DEVICE(ctx, batch_norm_apply, x, gain, bias, running_mean, running_var, eps, y);
+  ORRERY_ON_CPU(ctx, batch_norm_apply, x, gain, bias, running_mean, running_var, eps, y);
 }
 
 }  // namespace orrery

@@ -37,7 +37,7 @@ void linear(Context& ctx, View<const float, 2> x, const PackedMatrix& weight,
             (!epilogue.residual || epilogue.residual.stride(1) == 1),
         "linear: last dimensions must be contiguous");
   if (x.size(0) == 0) return;
-  ORRERY_ON_DEVICE(ctx, linear, x, weight, epilogue, y);
+  ORRERY_ON_CPU(ctx, linear, x, weight, epilogue, y);
 }
 
 void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, bool accumulate,
@@ -60,7 +60,7 @@ void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, const Ep
             (epilogue.residual.sizes() == c.sizes() && epilogue.residual.stride(1) == 1),
         "gemm: residual is ", epilogue.residual.shape(), ", c is ", c.shape());
   if (c.numel() == 0) return;
-  ORRERY_ON_DEVICE(ctx, gemm, a, b, epilogue, c);
+  ORRERY_ON_CPU(ctx, gemm, a, b, epilogue, c);
 }
 
 }  // namespace orrery

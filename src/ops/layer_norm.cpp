@@ -33,7 +33,7 @@ void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
   check_size(bias, "bias", x.size(1), "layer_norm");
   check_size(mean, "mean", x.size(0), "layer_norm");
   check_size(rstd, "rstd", x.size(0), "layer_norm");
-  ORRERY_ON_DEVICE(ctx, layer_norm, x, gain, bias, eps, y, mean, rstd);
+  ORRERY_ON_CPU(ctx, layer_norm, x, gain, bias, eps, y, mean, rstd);
 }
 
 void layer_norm_backward(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
@@ -52,7 +52,7 @@ void layer_norm_backward(Context& ctx, View<const float, 2> x, View<const float,
   check_size(rstd, "rstd", x.size(0), "layer_norm_backward");
   check_size(dgain, "dgain", x.size(1), "layer_norm_backward");
   check_size(dbias, "dbias", x.size(1), "layer_norm_backward");
-  ORRERY_ON_DEVICE(ctx, layer_norm_backward, x, gain, mean, rstd, dy, accumulate_dx, dx, dgain,
+  ORRERY_ON_CPU(ctx, layer_norm_backward, x, gain, mean, rstd, dy, accumulate_dx, dx, dgain,
                    dbias);
 }
 

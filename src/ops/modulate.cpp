@@ -32,7 +32,7 @@ void modulate(Context& ctx, View<const float, 3> x, View<const float, 3> shift,
   check_same("modulate", "shift", shift, x);
   check_same("modulate", "scale", scale, x);
   check_same("modulate", "y", y, x);
-  ORRERY_ON_DEVICE(ctx, modulate, x, shift, scale, y);
+  ORRERY_ON_CPU(ctx, modulate, x, shift, scale, y);
 }
 
 void modulate_backward(Context& ctx, View<const float, 3> x, View<const float, 3> scale,
@@ -44,7 +44,7 @@ void modulate_backward(Context& ctx, View<const float, 3> x, View<const float, 3
   check_same("modulate_backward", "dx", dx, x);
   check_same("modulate_backward", "dshift", dshift, x);
   check_same("modulate_backward", "dscale", dscale, x);
-  ORRERY_ON_DEVICE(ctx, modulate_backward, x, scale, dy, dx, dshift, dscale);
+  ORRERY_ON_CPU(ctx, modulate_backward, x, scale, dy, dx, dshift, dscale);
 }
 
 void gated_add(Context& ctx, View<const float, 3> x, View<const float, 3> gate,
@@ -53,7 +53,7 @@ void gated_add(Context& ctx, View<const float, 3> x, View<const float, 3> gate,
   check_same("gated_add", "gate", gate, x);
   check_same("gated_add", "branch", branch, x);
   check_same("gated_add", "y", y, x);
-  ORRERY_ON_DEVICE(ctx, gated_add, x, gate, branch, y);
+  ORRERY_ON_CPU(ctx, gated_add, x, gate, branch, y);
 }
 
 void gated_add_backward(Context& ctx, View<const float, 3> gate, View<const float, 3> branch,
@@ -63,7 +63,7 @@ void gated_add_backward(Context& ctx, View<const float, 3> gate, View<const floa
   check_same("gated_add_backward", "dy", dy, gate);
   check_same("gated_add_backward", "dgate", dgate, gate);
   check_same("gated_add_backward", "dbranch", dbranch, gate);
-  ORRERY_ON_DEVICE(ctx, gated_add_backward, gate, branch, dy, dgate, dbranch);
+  ORRERY_ON_CPU(ctx, gated_add_backward, gate, branch, dy, dgate, dbranch);
 }
 
 }  // namespace orrery

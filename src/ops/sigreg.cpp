@@ -23,7 +23,7 @@ double sigreg(Context& ctx, const SigregSettings& settings, View<const float, 3>
         statistics.shape(), ", contiguous ", needed, " was needed");
   check(!dz || (dz.sizes() == z.sizes() && dz.stride(2) == 1), "sigreg: dz is ", dz.shape(),
         ", z is ", z.shape());
-  return ORRERY_ON_DEVICE(ctx, sigreg, settings, z, directions, statistics, dz);
+  return ORRERY_ON_CPU(ctx, sigreg, settings, z, directions, statistics, dz);
 }
 
 }  // namespace orrery

@@ -27,7 +27,68 @@
   }                                                  \
   void suite##_##name##_body()
 
+// The same, and once more on a CUDA device (or its emulation) as a test of suite Cuda<suite>, which
+// is skipped by name where there is none. The body gets the context; its values lie in Buffers.
+#define TEST_ON_EVERY_BACKEND(suite, name)            \
+  void suite##_##name##_body(::orrery::Context&);     \
+  TEST(suite, name) {                                 \
+    ::orrery::Context ctx({.threads = 2});            \
+    for (const char* path : ::orrery::cpu_paths()) {  \
+      SCOPED_TRACE(path);                             \
+      ::orrery::use_cpu_path(path);                   \
+      EXPECT_STREQ(::orrery::cpu_path(), path);       \
+      suite##_##name##_body(ctx);                     \
+    }                                                 \
+    ::orrery::use_cpu_path(nullptr);                  \
+  }                                                   \
+  TEST(Cuda##suite, name) {                           \
+    ORRERY_NEEDS_CUDA;                                \
+    ::orrery::Context ctx(::orrery::test::on_cuda()); \
+    suite##_##name##_body(ctx);                       \
+  }                                                   \
+  void suite##_##name##_body([[maybe_unused]] ::orrery::Context& ctx)
+
+#define ORRERY_NEEDS_CUDA                                \
+  if (std::string reason; cuda_facts(&reason).empty()) { \
+    GTEST_SKIP() << "needs a CUDA device: " << reason;   \
+  }                                                      \
+  static_assert(true)
+
 namespace orrery::test {
+
+inline Context::Options on_cuda() { return {.threads = 2, .where = {Device::cuda, 0}}; }
+
+// Values where a context's operations run, filled from and read back by the host.
+template <typename T>
+class Buffer {
+ public:
+  Buffer(Context& ctx, const std::vector<T>& values)
+      : ctx_(&ctx), count_(static_cast<i64>(values.size())), block_(ctx, bytes()) {
+    ctx.upload(block_.data(), values.data(), bytes());
+    ctx.synchronize();
+  }
+  // zeros
+  Buffer(Context& ctx, i64 count) : ctx_(&ctx), count_(count), block_(ctx, bytes()) {}
+
+  T* data() { return reinterpret_cast<T*>(block_.data()); }
+  template <int Rank>
+  View<T, Rank> view(typename View<T, Rank>::Sizes sizes) {
+    return View<T, Rank>(data(), sizes);
+  }
+  View<T, 1> flat() { return View<T, 1>(data(), {count_}); }
+  View<T, 2> rows(i64 dim) { return View<T, 2>(data(), {count_ / dim, dim}); }
+  std::vector<T> values() const {
+    std::vector<T> result(static_cast<std::size_t>(count_));
+    ctx_->download(result.data(), block_.data(), bytes());
+    return result;
+  }
+
+ private:
+  std::size_t bytes() const { return static_cast<std::size_t>(count_) * sizeof(T); }
+  Context* ctx_;
+  i64 count_;
+  Block block_;
+};
 
 // lengths around every vector width
 inline constexpr i64 kLengths[] = {0, 1, 15, 16, 17, 31, 33, 64, 999};

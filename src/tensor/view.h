@@ -4,12 +4,15 @@
 #include <type_traits>
 
 #include "base/error.h"
+#include "base/host_device.h"
 #include "tensor/shape.h"
 
 namespace orrery {
 
 // A typed window on memory that somebody else owns: pointer, sizes, strides (in elements),
-// outermost first. Cheap to copy. An empty view (data() == nullptr) stands for "not given".
+// outermost first. Cheap to copy. An empty view (data() == nullptr) stands for "not given". Whose
+// memory it is, the host's or a CUDA device's, the Context that goes with it says; kernels take
+// views as they are.
 template <typename T, int Rank>
 class View {
   static_assert(Rank >= 1 && Rank <= Shape::kMaxRank);
@@ -20,34 +23,35 @@ class View {
   View() = default;
 
   // contiguous, row-major
-  View(T* data, Sizes sizes) : data_(data), sizes_(sizes) {
+  ORRERY_HD View(T* data, Sizes sizes) : data_(data), sizes_(sizes) {
     i64 stride = 1;
     for (int d = Rank - 1; d >= 0; --d) {
       strides_[at(d)] = stride;
       stride *= sizes_[at(d)];
     }
   }
-  View(T* data, Sizes sizes, Sizes strides) : data_(data), sizes_(sizes), strides_(strides) {}
+  ORRERY_HD View(T* data, Sizes sizes, Sizes strides)
+      : data_(data), sizes_(sizes), strides_(strides) {}
 
   // a view of T is a view of const T
   template <typename U>
-  requires(std::is_same_v<const U, T> && !std::is_const_v<U>)
+  requires(std::is_same_v<const U, T> && !std::is_const_v<U>) ORRERY_HD
       View(const View<U, Rank>& other)  // NOLINT: implicit on purpose
       : data_(other.data()), sizes_(other.sizes()), strides_(other.strides()) {}
 
-  T* data() const { return data_; }
-  explicit operator bool() const { return data_ != nullptr; }
-  i64 size(int d) const { return sizes_[at(d)]; }
-  i64 stride(int d) const { return strides_[at(d)]; }
-  const Sizes& sizes() const { return sizes_; }
-  const Sizes& strides() const { return strides_; }
+  ORRERY_HD T* data() const { return data_; }
+  ORRERY_HD explicit operator bool() const { return data_ != nullptr; }
+  ORRERY_HD i64 size(int d) const { return sizes_[at(d)]; }
+  ORRERY_HD i64 stride(int d) const { return strides_[at(d)]; }
+  ORRERY_HD const Sizes& sizes() const { return sizes_; }
+  ORRERY_HD const Sizes& strides() const { return strides_; }
   Shape shape() const { return Shape(std::span<const i64>(sizes_.data(), sizes_.size())); }
-  i64 numel() const {
+  ORRERY_HD i64 numel() const {
     i64 product = 1;
     for (const i64 size : sizes_) product *= size;
     return product;
   }
-  bool contiguous() const {
+  ORRERY_HD bool contiguous() const {
     i64 stride = 1;
     for (int d = Rank - 1; d >= 0; --d) {
       if (sizes_[at(d)] != 1 && strides_[at(d)] != stride) return false;
@@ -57,7 +61,7 @@ class View {
   }
 
   template <typename... Index>
-  requires(sizeof...(Index) == Rank) T& operator()(Index... index) const {
+  requires(sizeof...(Index) == Rank) ORRERY_HD T& operator()(Index... index) const {
     const Sizes position = {static_cast<i64>(index)...};
     i64 offset = 0;
     for (std::size_t d = 0; d < position.size(); ++d) {
@@ -68,7 +72,7 @@ class View {
   }
 
   // view[i]: one rank less; of a rank-1 view, the element
-  decltype(auto) operator[](i64 index) const {
+  ORRERY_HD decltype(auto) operator[](i64 index) const {
     ORRERY_ASSERT(index >= 0 && index < sizes_[0]);
     if constexpr (Rank == 1) {
       return static_cast<T&>(data_[index * strides_[0]]);
@@ -83,7 +87,7 @@ class View {
   }
 
   // [begin, end) of one dimension
-  View slice(int d, i64 begin, i64 end) const {
+  ORRERY_HD View slice(int d, i64 begin, i64 end) const {
     ORRERY_ASSERT(begin >= 0 && begin <= end && end <= sizes_[at(d)]);
     View result = *this;
     result.data_ += begin * strides_[at(d)];
@@ -114,7 +118,7 @@ class View {
   View<T, 1> flat() const { return reshaped<1>({numel()}); }
 
  private:
-  static constexpr std::size_t at(int d) { return static_cast<std::size_t>(d); }
+  ORRERY_HD static constexpr std::size_t at(int d) { return static_cast<std::size_t>(d); }
 
   T* data_ = nullptr;
   Sizes sizes_ = {};
