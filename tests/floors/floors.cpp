@@ -16,9 +16,16 @@ struct Fence {
   std::string_view folder;
 };
 constexpr Fence kFences[] = {
-    {"hwy/", "ops"}, {"hwy/", "bench"},      {"hdf5", "io"},     {"blosc.h", "io"},
-    {"zip.h", "io"}, {"jpeglib.h", "media"}, {"png.h", "media"}, {"CLI/", "apps"},
+    {"hwy/", "ops"},        {"hwy/", "bench"}, {"hdf5", "io"},
+    {"blosc.h", "io"},      {"zip.h", "io"},   {"png.h", "media"},
+    {"jpeglib.h", "media"}, {"CLI/", "apps"},  {"cublas", "bench"},
 };
+
+// The toolkit's headers are for kernels and for what kernels include: *.cu and headers of device
+// code, wherever they stand, and the folder that wraps the toolkit.
+constexpr std::string_view kToolkit[] = {"cuda_", "cuda.h", "cooperative_groups", "cuda/"};
+constexpr std::string_view kDeviceCode[] = {".cu",     ".cuh",   "_device.h",
+                                            "/cuda.h", "/ptx.h", "/wgmma.h"};
 
 bool starts_with(std::string_view text, std::string_view beginning) {
   return text.substr(0, beginning.size()) == beginning;
@@ -152,7 +159,8 @@ class Checker {
     const std::string inside = source_.path.substr(in_src ? 4 : 0);
     const std::string folder = component(inside, 0);
     if (!quoted) return check_fence(header, folder);
-    if (starts_with(header, "tests/") && ends_with(inside, "_test.cpp")) return;
+    const bool test = ends_with(inside, "_test.cpp") || ends_with(inside, "_test.cu");
+    if (test && starts_with(header, "tests/")) return;
     if (header.find("..") != std::string::npos) {
       return report("includes ", header, "; paths begin at src/");
     }
@@ -176,6 +184,15 @@ class Checker {
   }
 
   void check_fence(const std::string& header, const std::string& folder) {
+    const auto begins_header = [&](std::string_view start) { return starts_with(header, start); };
+    const auto ends_path = [&](std::string_view end) { return ends_with(source_.path, end); };
+    if (std::any_of(std::begin(kToolkit), std::end(kToolkit), begins_header)) {
+      if (folder != "device" &&
+          !std::any_of(std::begin(kDeviceCode), std::end(kDeviceCode), ends_path)) {
+        report("includes <", header, ">, which is for *.cu and headers of device code");
+      }
+      return;
+    }
     bool fenced = false, allowed = false;
     for (const Fence& fence : kFences) {
       if (!starts_with(header, fence.header)) continue;
@@ -221,10 +238,11 @@ std::vector<std::string> violations(const Table& table, const std::vector<Source
   std::vector<std::string> broken;
   for (const Source& source : sources) {
     const bool in_src = starts_with(source.path, "src/");
-    const bool code = ends_with(source.path, ".h") || ends_with(source.path, ".cpp");
+    const bool code = ends_with(source.path, ".h") || ends_with(source.path, ".cpp") ||
+                      ends_with(source.path, ".cu") || ends_with(source.path, ".cuh");
     Checker checker(table, source, broken);
-    if (code &&
-        (in_src || starts_with(source.path, "apps/") || starts_with(source.path, "include/"))) {
+    if (code && (in_src || starts_with(source.path, "apps/") ||
+                 starts_with(source.path, "bench/") || starts_with(source.path, "include/"))) {
       checker.check_includes();
     } else if (in_src && ends_with(source.path, "/CMakeLists.txt")) {
       checker.check_links();

@@ -22,13 +22,14 @@ Table table_from_markdown(std::string_view text);
 
 // One sentence for every rule that is broken, with path and line:
 //
-//   src/X            includes X and strictly lower floors, by path from src/; X is in the table
+//   src/X, bench     includes X and strictly lower floors, by path from src/; X is in the table
 //   src/models/A     includes no other family
 //   include/orrery   includes include/orrery and the standard library, nothing else
 //   third parties    only in the folder that wraps them: Highway in ops, HDF5 in io, ...
+//   CUDA's headers   only in device, in *.cu and in headers of device code (*_device.h)
 //   CMakeLists.txt   orrery_folder(X USES ...) links strictly lower floors
 //
-// Beside these, *_test.cpp may include tests/. Other paths are not looked at.
+// Beside these, *_test.cpp and *_test.cu may include tests/. Other paths are not looked at.
 std::vector<std::string> violations(const Table& table, const std::vector<Source>& sources);
 
 }  // namespace orrery::floors

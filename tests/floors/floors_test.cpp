@@ -107,6 +107,27 @@ TEST(Floors, ThirdPartiesStayInTheirFolder) {
   EXPECT_THAT(check_one("bench/x.cpp", "#include <hwy/highway.h>\n"), IsEmpty());
 }
 
+TEST(Floors, TheToolkitStaysInDeviceCode) {
+  const char* const runtime = "#include <cuda_runtime.h>\n";
+  EXPECT_THAT(check_one("src/ops/x.cpp", runtime),
+              ElementsAre(HasSubstr("src/ops/x.cpp:1: includes <cuda_runtime.h>")));
+  EXPECT_THAT(check_one("src/ops/x.h", "#include <cuda_bf16.h>\n"), SizeIs(1));
+  EXPECT_THAT(check_one("apps/orrery/x.cpp", runtime), SizeIs(1));
+  for (const char* path : {"src/ops/x.cu", "src/ops/x_device.h", "src/device/context_cuda.cpp",
+                           "src/plan/x.cuh", "bench/x.cu"}) {
+    EXPECT_THAT(check_one(path, runtime), IsEmpty()) << path;
+  }
+  EXPECT_THAT(check_one("src/ops/x.cu", "#include <cublasLt.h>\n"), SizeIs(1));
+  EXPECT_THAT(check_one("bench/x.cpp", "#include <cublasLt.h>\n"), IsEmpty());
+}
+
+TEST(Floors, KernelsFollowTheFloors) {
+  EXPECT_THAT(check_one("src/ops/x.cu", "#include \"plan/cem.h\"\n"),
+              ElementsAre(HasSubstr("src/ops/x.cu:1: includes plan/cem.h")));
+  EXPECT_THAT(check_one("src/ops/x.cuh", "#include \"models/lewm/model.h\"\n"), SizeIs(1));
+  EXPECT_THAT(check_one("src/ops/x_test.cu", "#include \"tests/emulation/x.h\"\n"), IsEmpty());
+}
+
 TEST(Floors, ALinkUpwardIsFound) {
   EXPECT_THAT(check_one("src/ops/CMakeLists.txt",
                         "orrery_folder(ops USES base plan\n  LIBRARIES models::x)\n"),
