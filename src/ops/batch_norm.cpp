@@ -15,6 +15,11 @@ void batch_norm_apply(Context& ctx, View<const float, 2> x, View<const float, 1>
                       View<const float, 1> bias, View<const float, 1> running_mean,
                       View<const float, 1> running_var, float eps, View<float, 2> y);
 }  // namespace cpu
+namespace cuda {
+void batch_norm_apply(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+                      View<const float, 1> bias, View<const float, 1> running_mean,
+                      View<const float, 1> running_var, float eps, View<float, 2> y);
+}  // namespace cuda
 
 namespace {
 
@@ -46,8 +51,8 @@ void batch_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
   check_column("batch_norm", "running_var", running_var, dim);
   check_column("batch_norm", "mean", mean, dim);
   check_column("batch_norm", "rstd", rstd, dim);
-  ORRERY_ON_CPU(ctx, batch_norm, x, gain, bias, eps, momentum, running_mean, running_var, y,
-                   mean, rstd);
+  ORRERY_ON_CPU(ctx, batch_norm, x, gain, bias, eps, momentum, running_mean, running_var, y, mean,
+                rstd);
 }
 
 void batch_norm_backward(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
@@ -78,7 +83,7 @@ void batch_norm_apply(Context& ctx, View<const float, 2> x, View<const float, 1>
   check_column("batch_norm_apply", "bias", bias, dim);
   check_column("batch_norm_apply", "running_mean", running_mean, dim);
   check_column("batch_norm_apply", "running_var", running_var, dim);
-  ORRERY_ON_CPU(ctx, batch_norm_apply, x, gain, bias, running_mean, running_var, eps, y);
+  ORRERY_ON_DEVICE(ctx, batch_norm_apply, x, gain, bias, running_mean, running_var, eps, y);
 }
 
 }  // namespace orrery

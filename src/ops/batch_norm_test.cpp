@@ -73,16 +73,23 @@ TEST_ON_EVERY_PATH(BatchNorm, EqualsReference) {
       EXPECT_LE(max_difference(layer.dbias, expected.dbias),
                 1e-7 * static_cast<double>(rows) + 1e-6)
           << where;
+    }
+  }
+}
 
-      std::vector<float> y(layer.x.size());
-      std::vector<double> expected_y(layer.x.size());
-      batch_norm_apply(ctx, layer.rows_of(layer.x), view1(layer.gain), view1(layer.bias),
-                       view1(layer.running_mean), view1(layer.running_var), 1e-5f,
-                       layer.rows_of(y));
+TEST_ON_EVERY_BACKEND(BatchNorm, ApplyEqualsReference) {
+  for (const i64 rows : {1, 5, 65}) {
+    for (const i64 dim : {1, 15, 16, 17, 31, 33, 64, 200, 1000}) {
+      Layer<float> layer(rows, dim);
+      Layer<double> expected(rows, dim);
+      Buffer<float> x(ctx, layer.x), gain(ctx, layer.gain), bias(ctx, layer.bias),
+          mean(ctx, layer.running_mean), var(ctx, layer.running_var), y(ctx, rows * dim);
+      batch_norm_apply(ctx, x.rows(dim), gain.flat(), bias.flat(), mean.flat(), var.flat(), 1e-5f,
+                       y.rows(dim));
       batch_norm_apply_ref<double>(expected.rows_of(expected.x), view1(expected.gain),
                                    view1(expected.bias), view1(expected.running_mean),
-                                   view1(expected.running_var), 1e-5, expected.rows_of(expected_y));
-      EXPECT_LE(max_difference(y, expected_y), 2e-5) << where;
+                                   view1(expected.running_var), 1e-5, expected.rows_of(expected.y));
+      EXPECT_LE(max_difference(y.values(), expected.y), 2e-5) << rows << " rows of " << dim;
     }
   }
 }

@@ -11,23 +11,30 @@ double sum_of_squares(Context& ctx, View<const float, 1> x);
 void squared_distances(Context& ctx, View<const float, 2> a, View<const float, 2> b, float factor,
                        View<float, 1> out);
 }  // namespace cpu
+namespace cuda {
+void add(Context& ctx, View<const float, 1> a, View<const float, 1> b, View<float, 1> y);
+void add_scaled(Context& ctx, float factor, View<const float, 1> x, View<float, 1> y);
+void scale(Context& ctx, float factor, View<float, 1> x);
+void squared_distances(Context& ctx, View<const float, 2> a, View<const float, 2> b, float factor,
+                       View<float, 1> out);
+}  // namespace cuda
 
 void add(Context& ctx, View<const float, 1> a, View<const float, 1> b, View<float, 1> y) {
   check(a.size(0) == y.size(0) && b.size(0) == y.size(0), "add: a has ", a.size(0), " values, b ",
         b.size(0), ", y ", y.size(0), "; equal sizes were needed");
   check(a.contiguous() && b.contiguous() && y.contiguous(), "add: contiguous arrays were needed");
-  ORRERY_ON_CPU(ctx, add, a, b, y);
+  ORRERY_ON_DEVICE(ctx, add, a, b, y);
 }
 
 void add_scaled(Context& ctx, float factor, View<const float, 1> x, View<float, 1> y) {
   check(x.size(0) == y.size(0), "add_scaled: x has ", x.size(0), " values, y ", y.size(0));
   check(x.contiguous() && y.contiguous(), "add_scaled: contiguous arrays were needed");
-  ORRERY_ON_CPU(ctx, add_scaled, factor, x, y);
+  ORRERY_ON_DEVICE(ctx, add_scaled, factor, x, y);
 }
 
 void scale(Context& ctx, float factor, View<float, 1> x) {
   check(x.contiguous(), "scale: a contiguous array was needed");
-  ORRERY_ON_CPU(ctx, scale, factor, x);
+  ORRERY_ON_DEVICE(ctx, scale, factor, x);
 }
 
 void add_column_sums(Context& ctx, View<const float, 2> x, View<float, 1> sums) {
@@ -48,7 +55,7 @@ void squared_distances(Context& ctx, View<const float, 2> a, View<const float, 2
   check(out.size(0) == a.size(0), "squared_distances: out has ", out.size(0), " values for ",
         a.size(0), " rows");
   check(a.stride(1) == 1 && b.stride(1) == 1, "squared_distances: contiguous rows were needed");
-  ORRERY_ON_CPU(ctx, squared_distances, a, b, factor, out);
+  ORRERY_ON_DEVICE(ctx, squared_distances, a, b, factor, out);
 }
 
 }  // namespace orrery

@@ -8,23 +8,23 @@ namespace {
 
 using namespace test;
 
-TEST_ON_EVERY_PATH(Elementwise, SumsAndScalesExactly) {
-  Context ctx({.threads = 2});
-  for (const i64 n : {0, 1, 15, 16, 17, 31, 33, 64, 999, 40000}) {
+TEST_ON_EVERY_BACKEND(Elementwise, SumsAndScalesExactly) {
+  for (const i64 n : {0, 1, 15, 16, 17, 31, 33, 64, 999, 1000, 40000}) {
     const auto a = random_values(n, 1);
     const auto b = random_values(n, 2);
-    std::vector<float> y(a.size()), expected(a.size());
-    add(ctx, view1(a), view1(b), view1(y));
+    Buffer<float> a_there(ctx, a), b_there(ctx, b), y(ctx, n);
+    std::vector<float> expected(a.size());
+    add(ctx, a_there.flat(), b_there.flat(), y.flat());
     for (std::size_t i = 0; i < a.size(); ++i) expected[i] = a[i] + b[i];
-    EXPECT_TRUE(same_bits(y, expected)) << "add, n = " << n;
+    EXPECT_TRUE(same_bits(y.values(), expected)) << "add, n = " << n;
 
-    add_scaled(ctx, 0.3f, view1(a), view1(y));
+    add_scaled(ctx, 0.3f, a_there.flat(), y.flat());
     for (std::size_t i = 0; i < a.size(); ++i) expected[i] += 0.3f * a[i];
-    EXPECT_TRUE(same_bits(y, expected)) << "add_scaled, n = " << n;
+    EXPECT_TRUE(same_bits(y.values(), expected)) << "add_scaled, n = " << n;
 
-    scale(ctx, -1.7f, view1(y));
+    scale(ctx, -1.7f, y.flat());
     for (float& value : expected) value *= -1.7f;
-    EXPECT_TRUE(same_bits(y, expected)) << "scale, n = " << n;
+    EXPECT_TRUE(same_bits(y.values(), expected)) << "scale, n = " << n;
   }
 }
 
@@ -46,24 +46,32 @@ TEST_ON_EVERY_PATH(Elementwise, ColumnSumsEqualReference) {
   }
 }
 
-TEST_ON_EVERY_PATH(Elementwise, SquaresAndDistancesEqualReference) {
+TEST_ON_EVERY_PATH(Elementwise, SumOfSquaresEqualsReference) {
   Context ctx({.threads = 2});
   for (const i64 n : {0, 1, 15, 16, 17, 31, 33, 64, 999, 40000}) {
     const auto x = random_values(n, 5);
     const double expected = sum_of_squares_ref<float>(view1(x));
     EXPECT_NEAR(sum_of_squares(ctx, view1(x)), expected, 1e-14 * expected * static_cast<double>(n));
   }
-  for (const i64 dim : kLengths) {
+}
+
+TEST_ON_EVERY_BACKEND(Elementwise, SquaredDistancesEqualReference) {
+  std::vector<i64> dims(std::begin(kLengths), std::end(kLengths));
+  dims.push_back(192);
+  for (const i64 dim : dims) {
     const i64 rows = 37;
     const auto a = random_values(rows * dim, 6);
     const auto b = random_values(dim, 7);
-    const View<const float, 2> left(a.data(), {rows, dim});
-    const View<const float, 2> shared_row(b.data(), {rows, dim}, {0, 1});
-    std::vector<float> out(rows), expected(rows);
-    squared_distances(ctx, left, shared_row, 0.5f, view1(out));
-    squared_distances_ref<float>(left, shared_row, 0.5, view1(expected));
+    std::vector<float> expected(rows);
+    squared_distances_ref<float>(View<const float, 2>(a.data(), {rows, dim}),
+                                 View<const float, 2>(b.data(), {rows, dim}, {0, 1}), 0.5,
+                                 view1(expected));
+    Buffer<float> left(ctx, a), right(ctx, b), out(ctx, rows);
+    const View<const float, 2> shared_row(right.data(), {rows, dim}, {0, 1});
+    squared_distances(ctx, left.view<2>({rows, dim}), shared_row, 0.5f, out.flat());
     // terms of mean 2 * 0.5 and at most 63 additions per lane: far below dim * 2^-20
-    EXPECT_LE(max_difference(out, expected), static_cast<double>(dim) * 0x1p-20 * 1.0 + 1e-9)
+    EXPECT_LE(max_difference(out.values(), expected),
+              static_cast<double>(dim) * 0x1p-20 * 1.0 + 1e-9)
         << "dim " << dim;
   }
 }

@@ -11,6 +11,11 @@ void layer_norm_backward(Context& ctx, View<const float, 2> x, View<const float,
                          View<const float, 2> dy, bool accumulate_dx, View<float, 2> dx,
                          View<float, 1> dgain, View<float, 1> dbias);
 }  // namespace cpu
+namespace cuda {
+void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+                View<const float, 1> bias, float eps, View<float, 2> y, View<float, 1> mean,
+                View<float, 1> rstd);
+}  // namespace cuda
 
 namespace {
 
@@ -33,7 +38,7 @@ void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
   check_size(bias, "bias", x.size(1), "layer_norm");
   check_size(mean, "mean", x.size(0), "layer_norm");
   check_size(rstd, "rstd", x.size(0), "layer_norm");
-  ORRERY_ON_CPU(ctx, layer_norm, x, gain, bias, eps, y, mean, rstd);
+  ORRERY_ON_DEVICE(ctx, layer_norm, x, gain, bias, eps, y, mean, rstd);
 }
 
 void layer_norm_backward(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
@@ -52,8 +57,7 @@ void layer_norm_backward(Context& ctx, View<const float, 2> x, View<const float,
   check_size(rstd, "rstd", x.size(0), "layer_norm_backward");
   check_size(dgain, "dgain", x.size(1), "layer_norm_backward");
   check_size(dbias, "dbias", x.size(1), "layer_norm_backward");
-  ORRERY_ON_CPU(ctx, layer_norm_backward, x, gain, mean, rstd, dy, accumulate_dx, dx, dgain,
-                   dbias);
+  ORRERY_ON_CPU(ctx, layer_norm_backward, x, gain, mean, rstd, dy, accumulate_dx, dx, dgain, dbias);
 }
 
 }  // namespace orrery

@@ -13,7 +13,8 @@ namespace orrery {
 //   mean, rstd   [rows], written when not empty (training keeps them)
 //
 // tolerant: deviations are taken from the mean before squaring; within 4e-6 of the reference for
-// values of unit size
+// values of unit size and dim < 1000, 1.2e-5 for dim <= 4096 (measured 9.7e-6 on a CPU without
+// vectors)
 void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                 View<const float, 1> bias, float eps, View<float, 2> y, View<float, 1> mean = {},
                 View<float, 1> rstd = {});

@@ -13,6 +13,12 @@ void gated_add(Context& ctx, View<const float, 3> x, View<const float, 3> gate,
 void gated_add_backward(Context& ctx, View<const float, 3> gate, View<const float, 3> branch,
                         View<const float, 3> dy, View<float, 3> dgate, View<float, 3> dbranch);
 }  // namespace cpu
+namespace cuda {
+void modulate(Context& ctx, View<const float, 3> x, View<const float, 3> shift,
+              View<const float, 3> scale, View<float, 3> y);
+void gated_add(Context& ctx, View<const float, 3> x, View<const float, 3> gate,
+               View<const float, 3> branch, View<float, 3> y);
+}  // namespace cuda
 
 namespace {
 
@@ -32,7 +38,7 @@ void modulate(Context& ctx, View<const float, 3> x, View<const float, 3> shift,
   check_same("modulate", "shift", shift, x);
   check_same("modulate", "scale", scale, x);
   check_same("modulate", "y", y, x);
-  ORRERY_ON_CPU(ctx, modulate, x, shift, scale, y);
+  ORRERY_ON_DEVICE(ctx, modulate, x, shift, scale, y);
 }
 
 void modulate_backward(Context& ctx, View<const float, 3> x, View<const float, 3> scale,
@@ -53,7 +59,7 @@ void gated_add(Context& ctx, View<const float, 3> x, View<const float, 3> gate,
   check_same("gated_add", "gate", gate, x);
   check_same("gated_add", "branch", branch, x);
   check_same("gated_add", "y", y, x);
-  ORRERY_ON_CPU(ctx, gated_add, x, gate, branch, y);
+  ORRERY_ON_DEVICE(ctx, gated_add, x, gate, branch, y);
 }
 
 void gated_add_backward(Context& ctx, View<const float, 3> gate, View<const float, 3> branch,

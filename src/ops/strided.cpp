@@ -5,16 +5,13 @@
 
 namespace orrery {
 
+// plain loops: the compiler's own vectors do, these pass through memory once
+namespace cpu {
+
 namespace {
 
 // about 64 KiB a task: far above the cost of handing one out
 constexpr i64 kTaskFloats = 16384;
-
-void check_pair(const char* name, View<const float, 3> from, View<float, 3> to) {
-  check(from.sizes() == to.sizes(), name, ": from is ", from.shape(), ", to is ", to.shape());
-  check(to.size(2) <= 1 || (from.stride(2) == 1 && to.stride(2) == 1), name,
-        ": last dimensions must be contiguous");
-}
 
 // body(from row, to row) for every pair of rows
 template <typename Body>
@@ -33,13 +30,11 @@ void for_each_row(Context& ctx, View<const float, 3> from, View<float, 3> to, co
 }  // namespace
 
 void copy(Context& ctx, View<const float, 3> from, View<float, 3> to) {
-  check_pair("copy", from, to);
   const auto bytes = static_cast<std::size_t>(to.size(2)) * sizeof(float);
   for_each_row(ctx, from, to, [&](const float* in, float* out) { std::memcpy(out, in, bytes); });
 }
 
 void add_to(Context& ctx, View<const float, 3> from, View<float, 3> to) {
-  check_pair("add_to", from, to);
   const i64 width = to.size(2);
   for_each_row(ctx, from, to, [&](const float* in, float* out) {
     for (i64 k = 0; k < width; ++k) out[k] += in[k];
@@ -47,10 +42,42 @@ void add_to(Context& ctx, View<const float, 3> from, View<float, 3> to) {
 }
 
 void fill(Context& ctx, float value, View<float, 1> to) {
-  check(to.contiguous(), "fill: the view must be contiguous");
   ctx.parallel_ranges(to.numel(), kTaskFloats, [&](i64 begin, i64 end, int) {
     std::fill(to.data() + begin, to.data() + end, value);
   });
+}
+
+}  // namespace cpu
+
+namespace cuda {
+void copy(Context& ctx, View<const float, 3> from, View<float, 3> to);
+void add_to(Context& ctx, View<const float, 3> from, View<float, 3> to);
+void fill(Context& ctx, float value, View<float, 1> to);
+}  // namespace cuda
+
+namespace {
+
+void check_pair(const char* name, View<const float, 3> from, View<float, 3> to) {
+  check(from.sizes() == to.sizes(), name, ": from is ", from.shape(), ", to is ", to.shape());
+  check(to.size(2) <= 1 || (from.stride(2) == 1 && to.stride(2) == 1), name,
+        ": last dimensions must be contiguous");
+}
+
+}  // namespace
+
+void copy(Context& ctx, View<const float, 3> from, View<float, 3> to) {
+  check_pair("copy", from, to);
+  ORRERY_ON_DEVICE(ctx, copy, from, to);
+}
+
+void add_to(Context& ctx, View<const float, 3> from, View<float, 3> to) {
+  check_pair("add_to", from, to);
+  ORRERY_ON_DEVICE(ctx, add_to, from, to);
+}
+
+void fill(Context& ctx, float value, View<float, 1> to) {
+  check(to.contiguous(), "fill: the view must be contiguous");
+  ORRERY_ON_DEVICE(ctx, fill, value, to);
 }
 
 }  // namespace orrery

@@ -5,19 +5,18 @@
 namespace orrery {
 namespace {
 
-using test::random_values;
-using test::view1;
+using namespace test;
 
-TEST(Strided, CopiesAndAddsBlocksThatLieApart) {
-  Context ctx({.threads = 2});
-  for (const i64 width : {1, 15, 16, 17, 999}) {
+TEST_ON_EVERY_BACKEND(Strided, CopiesAndAddsBlocksThatLieApart) {
+  for (const i64 width : {1, 15, 16, 17, 192, 999}) {
     const auto from = random_values(5 * width, 1);
-    auto to = random_values(4 * 7 * width, 2);
-    const auto before = to;
+    const auto before = random_values(4 * 7 * width, 2);
+    Buffer<float> from_there(ctx, from), to_there(ctx, before);
     // one row block of 5, repeated for each of 4, into rows 1 .. 5 of 7
-    const View<const float, 3> repeated(from.data(), {4, 5, width}, {0, width, 1});
-    const View<float, 3> part = View<float, 3>(to.data(), {4, 7, width}).slice(1, 1, 6);
+    const View<const float, 3> repeated(from_there.data(), {4, 5, width}, {0, width, 1});
+    const View<float, 3> part = to_there.view<3>({4, 7, width}).slice(1, 1, 6);
     add_to(ctx, repeated, part);
+    auto to = to_there.values();
     for (i64 i = 0; i < 4 * 7 * width; ++i) {
       const i64 row = i / width % 7;
       const bool inside = row >= 1 && row < 6;
@@ -27,6 +26,7 @@ TEST(Strided, CopiesAndAddsBlocksThatLieApart) {
       EXPECT_EQ(to[at], before[at] + added) << "width " << width << " element " << i;
     }
     copy(ctx, repeated, part);
+    to = to_there.values();
     for (i64 i = 0; i < 4 * 7 * width; ++i) {
       const i64 row = i / width % 7;
       const auto at = static_cast<std::size_t>(i);
@@ -37,11 +37,17 @@ TEST(Strided, CopiesAndAddsBlocksThatLieApart) {
   }
 }
 
-TEST(Strided, FillsAndNamesWhatDoesNotFit) {
+TEST_ON_EVERY_BACKEND(Strided, Fills) {
+  for (const i64 count : {0, 1, 7, 40000}) {
+    Buffer<float> x(ctx, std::vector<float>(static_cast<std::size_t>(count), 1.0f));
+    fill(ctx, 0.25f, x.flat());
+    for (const float value : x.values()) EXPECT_EQ(value, 0.25f);
+  }
+}
+
+TEST(Strided, NamesWhatDoesNotFit) {
   Context ctx({.threads = 2});
-  std::vector<float> x(40000, 1.0f);
-  fill(ctx, 0.25f, view1(x));
-  for (const float value : x) EXPECT_EQ(value, 0.25f);
+  std::vector<float> x(60);
   const View<float, 3> a(x.data(), {2, 3, 4}), b(x.data() + 24, {2, 3, 5});
   EXPECT_THROW(copy(ctx, a, b), Error);
 }
