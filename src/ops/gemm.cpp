@@ -1,6 +1,8 @@
 #include "ops/gemm.h"
 
 #include "base/error.h"
+#include "ops/gemm_check.h"
+#include "ops/gemm_pack.h"
 
 namespace orrery {
 
@@ -13,31 +15,62 @@ void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, const Ep
           View<float, 2> c);
 }  // namespace cpu
 
-PackedMatrix::PackedMatrix(Context& ctx, View<const float, 2> weight)
-    : outputs_(weight.size(0)), inputs_(weight.size(1)) {
+namespace {
+
+template <typename In, typename Out>
+void checked_linear(Context& ctx, View<const In, 2> x, const PackedMatrix& weight,
+                    const Epilogue& epilogue, View<Out, 2> y) {
+  check_linear(ctx, "linear", x, weight, epilogue, y);
+  if (x.size(0) == 0) return;
+  must_be_cpu(ctx, "linear");
+  // the check above leaves only rows of floats here
+  if constexpr (std::is_same_v<In, float> && std::is_same_v<Out, float>) {
+    cpu::linear(ctx, x, weight, epilogue, y);
+  }
+}
+
+}  // namespace
+
+PackedMatrix::PackedMatrix(Context& ctx, View<const float, 2> weight, Precision precision)
+    : outputs_(weight.size(0)), inputs_(weight.size(1)), precision_(precision) {
   check(outputs_ > 0 && inputs_ > 0, "matrix to pack has shape ", weight.shape(),
         ", both sizes must be positive");
+#if ORRERY_CUDA
+  if (ctx.device() == Device::cuda) {
+    const PackedRows packed = pack_rows(weight, precision);
+    row_bytes_ = packed.row_bytes;
+    block_ = Block(ctx, packed.rows.size());
+    ctx.upload(block_.data(), packed.rows.data(), packed.rows.size());
+    if (!packed.scales.empty()) {
+      const std::size_t bytes = packed.scales.size() * sizeof(float);
+      scales_ = Block(ctx, bytes);
+      ctx.upload(scales_.data(), packed.scales.data(), bytes);
+    }
+    ctx.synchronize();  // the host's copy goes now
+    return;
+  }
+#endif
+  check(precision == Precision::f32, "matrix to pack: ", name_of(precision),
+        " was asked for, a CPU knows f32");
   block_ = Block(cpu::packed_bytes(outputs_, inputs_));
   cpu::pack_weight(ctx, weight, reinterpret_cast<float*>(block_.data()));
 }
 
 void linear(Context& ctx, View<const float, 2> x, const PackedMatrix& weight,
             const Epilogue& epilogue, View<float, 2> y) {
-  check(x.size(1) == weight.inputs(), "linear: x has ", x.size(1), " columns, the weight takes ",
-        weight.inputs());
-  check(y.size(0) == x.size(0) && y.size(1) == weight.outputs(), "linear: y is ", y.shape(),
-        ", needed (", x.size(0), ", ", weight.outputs(), ")");
-  check(!epilogue.bias || epilogue.bias.size(0) == weight.outputs(), "linear: bias has ",
-        epilogue.bias.size(0), " values, the weight gives ", weight.outputs());
-  check(!epilogue.gate || epilogue.gate.sizes() == y.sizes(), "linear: gate is ",
-        epilogue.gate.shape(), ", y is ", y.shape());
-  check(!epilogue.residual || epilogue.residual.sizes() == y.sizes(), "linear: residual is ",
-        epilogue.residual.shape(), ", y is ", y.shape());
-  check(x.stride(1) == 1 && y.stride(1) == 1 && (!epilogue.gate || epilogue.gate.stride(1) == 1) &&
-            (!epilogue.residual || epilogue.residual.stride(1) == 1),
-        "linear: last dimensions must be contiguous");
-  if (x.size(0) == 0) return;
-  ORRERY_ON_CPU(ctx, linear, x, weight, epilogue, y);
+  checked_linear(ctx, x, weight, epilogue, y);
+}
+void linear(Context& ctx, View<const float, 2> x, const PackedMatrix& weight,
+            const Epilogue& epilogue, View<bf16, 2> y) {
+  checked_linear(ctx, x, weight, epilogue, y);
+}
+void linear(Context& ctx, View<const bf16, 2> x, const PackedMatrix& weight,
+            const Epilogue& epilogue, View<float, 2> y) {
+  checked_linear(ctx, x, weight, epilogue, y);
+}
+void linear(Context& ctx, View<const bf16, 2> x, const PackedMatrix& weight,
+            const Epilogue& epilogue, View<bf16, 2> y) {
+  checked_linear(ctx, x, weight, epilogue, y);
 }
 
 void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, bool accumulate,

@@ -2,6 +2,7 @@
 
 #include <ostream>
 
+#include "base/bf16.h"
 #include "base/error.h"
 #include "base/types.h"
 
@@ -37,6 +38,10 @@ struct dtype_of_t<float> {
 template <>
 struct dtype_of_t<double> {
   static constexpr DType value = DType::f64;
+};
+template <>
+struct dtype_of_t<bf16> {
+  static constexpr DType value = DType::bf16;
 };
 template <>
 struct dtype_of_t<i8> {
