@@ -163,7 +163,7 @@ Figure plan_figure(const std::string& prefix, const Sourced& source) {
                Tensor(DType::f32, {2, config.latent()}),
                Tensor(DType::f32, {1, kBlocks, config.action.input})});
     m->planner = std::make_unique<Cem>(
-        CemConfig{.samples = kSamples, .elites = 30, .iterations = kIterations},
+        ctx, CemConfig{.samples = kSamples, .elites = 30, .iterations = kIterations},
         PlanSizes{.horizon = kBlocks, .action_dim = config.action.input}, m->noise);
     Prepared ready;
     ready.work = plan_work(config, kSamples, kIterations, kBlocks);

@@ -15,6 +15,7 @@
 #include "eval/evaluate.h"
 #include "eval/report.h"
 #include "io/json.h"
+#include "planner_options.h"
 #include "progress.h"
 #include "verbs.h"
 
@@ -28,7 +29,7 @@ struct Options {
   std::vector<u64> seeds = {42};
   i64 recorded_episodes = 100;
   Protocol protocol;
-  bool population_std = false;
+  PlannerOptions planner;
   bool json = false;
   int threads = 0;
 };
@@ -95,9 +96,10 @@ nlohmann::json json_of(const Evaluation& evaluation) {
             {"horizon", evaluation.protocol.plan.horizon},
             {"receding_horizon", evaluation.protocol.plan.receding_horizon},
             {"action_block", evaluation.protocol.plan.action_block},
-            {"samples", evaluation.protocol.cem.samples},
-            {"iterations", evaluation.protocol.cem.iterations},
-            {"elites", evaluation.protocol.cem.elites},
+            {"planner", evaluation.protocol.planner.name},
+            {"samples", evaluation.protocol.planner.samples},
+            {"iterations", evaluation.protocol.planner.iterations},
+            {"elites", evaluation.protocol.planner.elites},
             {"start_rule", evaluation.protocol.original_start_rule ? "original" : "corrected"}}},
           {"model", evaluation.model},
           {"data", evaluation.data},
@@ -128,7 +130,7 @@ void print(const Evaluation& evaluation) {
 void run(Options& options) {
   Context ctx({.threads = options.threads});
   const lewm::Model model(ctx, lewm::load_model(options.model));
-  options.protocol.cem.elite_std = options.population_std ? EliteStd::population : EliteStd::sample;
+  options.protocol.planner = options.planner.choice();
   if (auto shipped = lewm::statistics_of_model(options.model))
     options.protocol.plan.action_block = shipped->frameskip;
 
@@ -194,13 +196,7 @@ void add_eval(CLI::App& app, int&) {
   verb->add_option("--action-block", protocol.plan.action_block,
                    "steps a block, for models without statistics")
       ->capture_default_str();
-  verb->add_option("--samples", protocol.cem.samples, "candidates per iteration")
-      ->capture_default_str();
-  verb->add_option("--iterations", protocol.cem.iterations, "iterations of the planner")
-      ->capture_default_str();
-  verb->add_option("--elites", protocol.cem.elites, "candidates kept")->capture_default_str();
-  verb->add_flag("--population-std", options->population_std,
-                 "spread of elites divided by their number (later releases)");
+  options->planner.add_to(*verb);
   verb->add_flag("--original-start-rule", protocol.original_start_rule,
                  "choose start rows as before 2026-07-22");
   verb->add_option("--report", options->report,

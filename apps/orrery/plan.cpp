@@ -6,6 +6,7 @@
 
 #include "media/image.h"
 #include "orrery/orrery.h"
+#include "planner_options.h"
 #include "verbs.h"
 
 namespace orrery::cli {
@@ -21,6 +22,7 @@ Picture picture_of(const Image& image) {
 void add_plan(CLI::App& app, int&) {
   struct Options {
     std::string model, frame, goal;
+    PlannerOptions planner;
     PlanOptions plan;
     int threads = 0;
     bool json = false;
@@ -31,10 +33,7 @@ void add_plan(CLI::App& app, int&) {
       ->required();
   verb->add_option("--frame", options->frame, "PNG or JPEG of the present")->required();
   verb->add_option("--goal", options->goal, "PNG or JPEG of the goal")->required();
-  verb->add_option("--samples", options->plan.samples, "candidates per iteration")
-      ->capture_default_str();
-  verb->add_option("--elites", options->plan.elites, "candidates kept")->capture_default_str();
-  verb->add_option("--iterations", options->plan.iterations, "iterations")->capture_default_str();
+  options->planner.add_to(*verb);
   verb->add_option("--horizon", options->plan.horizon, "blocks of actions")->capture_default_str();
   verb->add_option("--seed", options->plan.seed, "seed of the candidates")->capture_default_str();
   verb->add_option("--threads", options->threads, "threads, 0 for one per core");
@@ -43,9 +42,11 @@ void add_plan(CLI::App& app, int&) {
     WorldModel model(options->model, options->threads);
     const Image now = read_image(options->frame);
     const Image goal = read_image(options->goal);
+    options->planner.apply_to(options->plan);
     const PlannedActions plan = model.plan(picture_of(now), picture_of(goal), options->plan);
     if (options->json) {
-      std::cout << nlohmann::json{{"actions", plan.actions},
+      std::cout << nlohmann::json{{"planner", options->plan.planner},
+                                  {"actions", plan.actions},
                                   {"cost", plan.cost},
                                   {"plan_ms", plan.plan_ms}}
                        .dump(1)

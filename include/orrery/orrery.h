@@ -21,20 +21,42 @@ struct Picture {
   int width = 0;
 };
 
-// Cross-entropy planning; the defaults are the published evaluation's.
+// How actions are searched for; the defaults are the published evaluation's.
 struct PlanOptions {
+  std::string planner = "cem";  // cem, icem or mppi
   int samples = 300;
   int elites = 30;
   int iterations = 30;
-  int horizon = 5;  // blocks
+  int horizon = 5;         // blocks
+  double initial_std = 1;  // of the z-scored candidates
   std::uint64_t seed = 42;
+
+  // cem and icem
+  bool population_std = false;  // spread of elites divided by their number: later releases
+  double min_std = 0;           // the spread is not smaller
+  double enough_std = 0;        // end early when the spread is no more; 0: never
+
+  // icem
+  double noise_beta = 2;     // noise has a power spectrum of f^-beta over the horizon
+  double momentum = 0.1;     // share of mean and spread that an iteration keeps
+  int keep = 5;              // elites that come back as candidates
+  bool return_best = false;  // the best elite with its own cost is the answer, not the mean
+
+  // mppi
+  double temperature = 0.5;  // in units of cost
+
+  // Limit of every action number, plus and minus, in the environment's units when the model has
+  // statistics; infinity: none; 0: as the planner has it, 1 for icem and none for the others.
+  double action_limit = 0;
+  // The limit is of z-scored numbers, as the released iCEM takes it.
+  bool limit_is_z_scored = false;
 };
 
 struct PlannedActions {
   // [steps][action numbers], in the environment's units when the model has statistics, else
   // z-scored
   std::vector<std::vector<float>> actions;
-  double cost = 0;     // mean cost of the last elites
+  double cost = 0;     // mean cost of the last elites, or see return_best
   double plan_ms = 0;  // both pictures encoded and the plan found
 };
 

@@ -8,9 +8,33 @@
 #include "models/lewm/dynamics.h"
 #include "models/lewm/eye.h"
 #include "models/lewm/statistics.h"
-#include "plan/cem.h"
+#include "plan/choice.h"
 
 namespace orrery {
+
+namespace {
+
+PlannerChoice choice_of(const PlanOptions& options) {
+  PlannerChoice choice;
+  choice.name = options.planner;
+  choice.samples = options.samples;
+  choice.elites = options.elites;
+  choice.iterations = options.iterations;
+  choice.initial_std = options.initial_std;
+  choice.elite_std = options.population_std ? EliteStd::population : EliteStd::sample;
+  choice.min_std = options.min_std;
+  choice.enough_std = options.enough_std;
+  choice.noise_beta = options.noise_beta;
+  choice.momentum = options.momentum;
+  choice.keep = options.keep;
+  choice.answer = options.return_best ? IcemAnswer::best : IcemAnswer::mean;
+  choice.temperature = options.temperature;
+  if (options.action_limit != 0) choice.action_limit = options.action_limit;
+  choice.bound_scale = options.limit_is_z_scored ? BoundScale::none : BoundScale::action;
+  return choice;
+}
+
+}  // namespace
 
 const char* version() { return "0.1.0"; }
 
@@ -79,8 +103,11 @@ PlannedActions WorldModel::plan(const Picture& now, const Picture& goal,
   const i64 dim = parts.model.config().latent();
   const i64 block = parts.model.config().action.input;
   CounterNoise noise(options.seed);
-  Cem cem({.samples = options.samples, .elites = options.elites, .iterations = options.iterations},
-          {.environments = 1, .horizon = options.horizon, .action_dim = block}, noise);
+  ActionScale scale;
+  if (parts.statistics) scale = {parts.statistics->action_mean, parts.statistics->action_std};
+  const auto planner = make_planner(
+      parts.ctx, choice_of(options),
+      {.environments = 1, .horizon = options.horizon, .action_dim = block}, scale, noise);
   lewm::GoalDynamics dynamics(parts.ctx, parts.model,
                               {.samples = options.samples, .horizon = options.horizon});
   std::vector<float> latents(static_cast<std::size_t>(2 * dim));
@@ -93,9 +120,9 @@ PlannedActions WorldModel::plan(const Picture& now, const Picture& goal,
   dynamics.begin(1);
   dynamics.observe(0, View<const float, 2>(latents.data(), {1, dim}), {},
                    View<const float, 1>(latents.data() + dim, {dim}));
-  cem.plan(parts.ctx, dynamics, {},
-           {.actions = View<float, 3>(actions.data(), {1, options.horizon, block}),
-            .cost = View<float, 1>(&cost, {1})});
+  planner->plan(parts.ctx, dynamics, {},
+                {.actions = View<float, 3>(actions.data(), {1, options.horizon, block}),
+                 .cost = View<float, 1>(&cost, {1})});
 
   PlannedActions planned;
   planned.plan_ms = 1e3 * (now_s() - begin);

@@ -6,8 +6,8 @@
 #include "base/host_device.h"
 #include "base/types.h"
 
-// The arithmetic of counter-based random numbers, for the host and for kernels. What it is for, and how
-// numbers are named by seed, stream and index: base/random.h.
+// The arithmetic of counter-based random numbers, for the host and for kernels. What it is for, and
+// how numbers are named by seed, stream and index: base/random.h.
 namespace orrery {
 
 // Philox 4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC
@@ -48,8 +48,8 @@ ORRERY_HD inline float uniform_from_bits(u32 bits) {
 }
 
 // Normals 2 * pair and 2 * pair + 1 of a stream: Box-Muller of two 53-bit uniforms, the first in
-// (0, 1] so that its logarithm is finite; computed in double and rounded once. Between two libraries of
-// log, sqrt, sin and cos a last bit may differ, about once in 10^8 numbers. steady
+// (0, 1] so that its logarithm is finite; computed in double and rounded once. Between two
+// libraries of log, sqrt, sin and cos a last bit may differ, about once in 10^8 numbers. steady
 ORRERY_HD inline std::array<float, 2> normal_pair(u64 seed, u64 stream, u64 pair) {
   constexpr double kPi = 3.14159265358979323846;
   const auto bits = philox(seed, stream, pair);

@@ -5,8 +5,8 @@
 namespace orrery {
 
 // Counter-based random numbers: a value is a pure function of (seed, stream, index), so any backend
-// and any number of threads draws the same ones and nothing needs saving but the seed. The generator
-// itself, philox(seed, stream, index), and mix(a, b) are in base/philox.h.
+// and any number of threads draws the same ones and nothing needs saving but the seed. The
+// generator itself, philox(seed, stream, index), and mix(a, b) are in base/philox.h.
 
 // Named streams keep uses of one seed apart.
 enum class Stream : u64 {

@@ -81,15 +81,16 @@ class ClosedLoop {
         own_noise_(protocol.seed),
         dynamics_(ctx, model,
                   {.environments = count_,
-                   .samples = protocol.cem.samples,
+                   .samples = protocol.planner.samples,
                    .horizon = protocol.plan.horizon}),
-        cem_(protocol.cem,
-             {.environments = count_,
-              .horizon = protocol.plan.horizon,
-              .action_dim = model.config().action.input},
-             options.noise != nullptr ? *options.noise : own_noise_),
+        planner_(make_planner(ctx, protocol.planner,
+                              {.environments = count_,
+                               .horizon = protocol.plan.horizon,
+                               .action_dim = model.config().action.input},
+                              {statistics.action_mean, statistics.action_std},
+                              options.noise != nullptr ? *options.noise : own_noise_)),
         policy_(protocol.plan, count_, batch_[0].action_dim(),
-                {statistics.action_mean, statistics.action_std}, cem_) {
+                {statistics.action_mean, statistics.action_std}, *planner_) {
     check(protocol.plan.history_len == 1, "evaluation plans from one frame, history_len ",
           protocol.plan.history_len, " was asked for");
     frames_ = Tensor(DType::uint8, {count_, batch_[0].frame_height(), batch_[0].frame_width(), 3});
@@ -97,7 +98,7 @@ class ClosedLoop {
     latents_ = Tensor::zeros<float>({count_, dim_});
     goals_ = Tensor::zeros<float>({count_, dim_});
     result_.episodes.resize(static_cast<std::size_t>(count_));
-    cem_.observe([this](const CemIteration<float>& iteration) { watch(iteration); });
+    planner_->observe([this](const SearchIteration<float>& iteration) { watch(iteration); });
   }
 
   Evaluation run() {
@@ -225,7 +226,7 @@ class ClosedLoop {
   }
 
   // one iteration of one group of environments is over
-  void watch(const CemIteration<float>& iteration) {
+  void watch(const SearchIteration<float>& iteration) {
     const i64 group = iteration.figures.size(0);
     const double elapsed_ms = 1e3 * (now_s() - since_) / static_cast<double>(group);
     for (i64 i = 0; i < group; ++i) {
@@ -348,7 +349,7 @@ class ClosedLoop {
   Camera camera_, film_camera_;
   CounterNoise own_noise_;
   lewm::GoalDynamics dynamics_;
-  Cem cem_;
+  std::unique_ptr<Search> planner_;
   RecedingHorizonPolicy policy_;
 
   Tensor frames_;                       // [n, env height, env width, 3] as drawn

@@ -6,7 +6,7 @@
 
 #include "base/types.h"
 #include "media/image.h"
-#include "plan/cem.h"
+#include "plan/choice.h"
 #include "plan/policy.h"
 
 namespace orrery {
@@ -29,7 +29,7 @@ struct Protocol {
   // true: the rule published before 2026-07-22, which never chooses the last valid row
   bool original_start_rule = false;
   PlanConfig plan;
-  CemConfig cem;
+  PlannerChoice planner;
 };
 
 // One plan of one episode.

@@ -255,11 +255,11 @@ std::string introduction(const Evaluation& evaluation) {
       "<p>In each episode of <b>", escaped(evaluation.environment),
       "</b> the model is shown one picture of the present and one picture of the goal, recorded ",
       protocol.goal_offset, " steps later in the same episode. It has ", protocol.budget,
-      " steps. It imagines the outcome of ", protocol.cem.samples, " action sequences of ",
+      " steps. It imagines the outcome of ", protocol.planner.samples, " action sequences of ",
       protocol.plan.horizon, " blocks (", protocol.plan.action_block,
-      " steps each) at once, keeps the ", protocol.cem.elites,
+      " steps each) at once, keeps the ", protocol.planner.elites,
       " that end nearest to the goal in its latent space, searches around them, ",
-      protocol.cem.iterations, " times over, carries out ", protocol.plan.receding_horizon,
+      protocol.planner.iterations, " times over, carries out ", protocol.plan.receding_horizon,
       " blocks and plans again. The random policy starts from the same places.</p>");
 }
 

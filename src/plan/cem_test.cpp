@@ -67,10 +67,10 @@ std::vector<i32> elites_for(const std::vector<float>& costs, i64 elites, float* 
   Context ctx({.threads = 1});
   CounterNoise noise(1);
   const i64 samples = static_cast<i64>(costs.size());
-  Cem cem({.samples = samples, .elites = elites, .iterations = 1},
+  Cem cem(ctx, {.samples = samples, .elites = elites, .iterations = 1},
           {.environments = 1, .horizon = 1, .action_dim = 1}, noise);
   std::vector<i32> order;
-  cem.observe([&](const CemIteration<float>& seen) {
+  cem.observe([&](const SearchIteration<float>& seen) {
     for (i64 k = 0; k < elites; ++k) order.push_back(seen.elites(0, k));
   });
   ScriptedCosts dynamics({costs}, 1);
@@ -83,7 +83,7 @@ TEST(Cem, FindsTheBestPlanOfAPointMass) {
   Context ctx({.threads = 2});
   CounterNoise noise(3);
   auto world = three_worlds();
-  Cem cem({.samples = 300, .elites = 30, .iterations = 20},
+  Cem cem(ctx, {.samples = 300, .elites = 30, .iterations = 20},
           {.environments = 3, .horizon = 3, .action_dim = 2}, noise);
   const Answer answer = plan_with(ctx, cem, world);
   for (i64 e = 0; e < 3; ++e) {
@@ -109,6 +109,7 @@ TEST(Cem, OneIterationIsTheFormula) {
   for (const EliteStd convention : {EliteStd::sample, EliteStd::population}) {
     ScriptedCosts dynamics({{0.5f, 4, 0.25f, 3, 2}}, 1);
     Cem cem(
+        ctx,
         {.samples = 5, .elites = 3, .iterations = 1, .initial_std = 2.0, .elite_std = convention},
         {.environments = 1, .horizon = 2, .action_dim = 1}, noise);
     const Answer answer =
@@ -129,7 +130,7 @@ TEST(Cem, ThreadsAndGroupingDoNotChangeThePlan) {
     for (const i64 batch : {1, 2, 0}) {
       Context ctx({.threads = threads});
       auto world = three_worlds();
-      Cem cem({.samples = 130, .elites = 13, .iterations = 4, .batch_size = batch},
+      Cem cem(ctx, {.samples = 130, .elites = 13, .iterations = 4, .batch_size = batch},
               {.environments = 3, .horizon = 3, .action_dim = 2}, noise);
       answers.push_back(plan_with(ctx, cem, world));
       EXPECT_EQ(world.calls(), 4 * (batch == 0 ? 1 : batch == 1 ? 3 : 2));
@@ -145,7 +146,7 @@ TEST(Cem, ThreadsAndGroupingDoNotChangeThePlan) {
 TEST(Cem, AKeyDrawsTheSameWhoeverIsPlannedBesideIt) {
   Context ctx({.threads = 1});
   CounterNoise noise(9);
-  Cem cem({.samples = 50, .elites = 5, .iterations = 3},
+  Cem cem(ctx, {.samples = 50, .elites = 5, .iterations = 3},
           {.environments = 3, .horizon = 3, .action_dim = 2}, noise);
   auto all = three_worlds();
   const PointMass<float>::World third = {{0.5f, -0.5f}, {0.5f, -0.5f}};
@@ -163,10 +164,10 @@ TEST(Cem, AllocatesNothingWhilePlanning) {
   Context ctx({.threads = 2});
   CounterNoise noise(2);
   auto world = three_worlds();
-  Cem cem({.samples = 64, .elites = 8, .iterations = 3, .batch_size = 2},
+  Cem cem(ctx, {.samples = 64, .elites = 8, .iterations = 3, .batch_size = 2},
           {.environments = 3, .horizon = 3, .action_dim = 2}, noise);
   i64 seen = 0;
-  cem.observe([&seen](const CemIteration<float>&) { ++seen; });
+  cem.observe([&seen](const SearchIteration<float>&) { ++seen; });
   std::vector<float> actions(18), cost(3), warm(12);
   const PlanRequest request = {.warm_start = {warm.data(), {3, 2, 2}}, .keys = {}};
   const PlanResult result = {
@@ -206,7 +207,7 @@ class Proposing final : public Dynamics {
 TEST(Cem, AProposalFillsWhatTheWarmStartLeavesOpen) {
   Context ctx({.threads = 1});
   CounterNoise noise(2);
-  Cem cem({.samples = 4, .elites = 2, .iterations = 1},
+  Cem cem(ctx, {.samples = 4, .elites = 2, .iterations = 1},
           {.environments = 2, .horizon = 3, .action_dim = 1}, noise);
   const std::vector<float> warm = {7, 8, 9, 5, 6, 4};
 
@@ -242,11 +243,11 @@ TEST(Cem, OneEliteKeepsTheFirstBestOrStandsStill) {
   Context ctx({.threads = 1});
   CounterNoise noise(4);
   auto world = three_worlds();
-  Cem once({.samples = 30, .elites = 1, .iterations = 1},
+  Cem once(ctx, {.samples = 30, .elites = 1, .iterations = 1},
            {.environments = 3, .horizon = 2, .action_dim = 2}, noise);
   const Answer best = plan_with(ctx, once, world);
   for (const EliteStd convention : {EliteStd::sample, EliteStd::population}) {
-    Cem more({.samples = 30, .elites = 1, .iterations = 3, .elite_std = convention},
+    Cem more(ctx, {.samples = 30, .elites = 1, .iterations = 3, .elite_std = convention},
              {.environments = 3, .horizon = 2, .action_dim = 2}, noise);
     const Answer answer = plan_with(ctx, more, world);
     EXPECT_EQ(answer.actions, best.actions);
@@ -259,11 +260,11 @@ TEST(Cem, TheObserverSeesEveryIteration) {
   Context ctx({.threads = 2});
   CounterNoise noise(4);
   auto world = three_worlds();
-  Cem cem({.samples = 40, .elites = 4, .iterations = 5, .batch_size = 2},
+  Cem cem(ctx, {.samples = 40, .elites = 4, .iterations = 5, .batch_size = 2},
           {.environments = 3, .horizon = 2, .action_dim = 2}, noise);
   std::vector<std::pair<i64, i64>> calls;
   std::vector<float> before(12, 0.0f);
-  cem.observe([&](const CemIteration<float>& seen) {
+  cem.observe([&](const SearchIteration<float>& seen) {
     calls.push_back({seen.first_environment, seen.iteration});
     for (i64 e = 0; e < seen.mean.size(0); ++e) {
       const auto& figures = seen.figures[e];
@@ -300,10 +301,11 @@ TEST(Cem, TheObserverSeesEveryIteration) {
 }
 
 TEST(Cem, SaysWhatIsWrongWithItsConfiguration) {
+  Context ctx({.threads = 1});
   CounterNoise noise(1);
   const auto made = [&](CemConfig config, PlanSizes sizes) {
     try {
-      Cem cem(config, sizes, noise);
+      Cem cem(ctx, config, sizes, noise);
     } catch (const Error& error) {
       return std::string(error.what());
     }
@@ -330,7 +332,7 @@ TEST(Cem, SaysWhatDoesNotFit) {
   const PlanResult good = {.actions = {numbers.data(), {3, 2, 2}}, .cost = {}, .std = {}};
   const PlanSizes sizes = {.environments = 3, .horizon = 2, .action_dim = 2};
 
-  Cem cem({.samples = 4, .elites = 2, .iterations = 1}, sizes, noise);
+  Cem cem(ctx, {.samples = 4, .elites = 2, .iterations = 1}, sizes, noise);
   EXPECT_NO_THROW(cem.plan(ctx, world, {}, good));
   EXPECT_THROW(cem.plan(ctx, world, {}, {}), Error);
   EXPECT_THROW(
@@ -341,10 +343,10 @@ TEST(Cem, SaysWhatDoesNotFit) {
   const std::vector<PlanKey> keys(2);
   EXPECT_THROW(cem.plan(ctx, world, {.warm_start = {}, .keys = keys}, good), Error);
 
-  Cem few({.samples = 4, .elites = 2, .iterations = 1},
+  Cem few(ctx, {.samples = 4, .elites = 2, .iterations = 1},
           {.environments = 2, .horizon = 2, .action_dim = 2}, noise);
   EXPECT_THROW(few.plan(ctx, world, {}, good), Error);
-  Cem wide({.samples = 4, .elites = 2, .iterations = 1},
+  Cem wide(ctx, {.samples = 4, .elites = 2, .iterations = 1},
            {.environments = 3, .horizon = 2, .action_dim = 3}, noise);
   EXPECT_THROW(wide.plan(ctx, world, {}, good), Error);
 }

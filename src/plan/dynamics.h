@@ -42,8 +42,8 @@ class BasicDynamics {
   virtual void rollout_cost(Context& ctx, i64 first_environment, View<const T, 4> actions,
                             View<T, 2> cost) = 0;
 
-  // Actions to start from where the caller gave none: the blocks that follow the prefix. Zeros,
-  // which is the mean action, unless the model can do better.
+  // Actions to start from where the caller gave none: the blocks that follow the prefix. The tail
+  // comes as zeros, which is the mean action, and stays so unless the model can do better.
   //
   //   prefix   [group, given, action_dim], given >= 0
   //   tail     [group, horizon - given, action_dim], not contiguous
@@ -52,11 +52,7 @@ class BasicDynamics {
     static_cast<void>(ctx);
     static_cast<void>(first_environment);
     static_cast<void>(prefix);
-    for (i64 e = 0; e < tail.size(0); ++e) {
-      for (i64 t = 0; t < tail.size(1); ++t) {
-        for (i64 d = 0; d < tail.size(2); ++d) tail(e, t, d) = T{0};
-      }
-    }
+    static_cast<void>(tail);
   }
 };
 

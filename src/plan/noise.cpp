@@ -3,21 +3,13 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "base/random.h"
-
 namespace orrery {
 
-u64 noise_stream(PlanKey key, i64 iteration) {
-  u64 stream = static_cast<u64>(Stream::planner_noise);
-  for (const i64 part : {key.environment, key.plan, iteration}) {
-    stream = mix(stream, static_cast<u64>(part));
-  }
-  return stream;
-}
+namespace cpu {
 
 template <typename T>
-void BasicCounterNoise<T>::fill(Context& ctx, std::span<const PlanKey> keys, i64 iteration,
-                                View<T, 4> out) {
+void fill_noise(Context& ctx, u64 seed, View<const PlanKey, 1> keys, View<const i32, 1> iteration,
+                View<T, 4> out) {
   const i64 per_environment = out.numel() / out.size(0);
   // a piece is about 10 us of work (21 ns a number), and even, so that no pair of normals is
   // computed twice
@@ -27,28 +19,49 @@ void BasicCounterNoise<T>::fill(Context& ctx, std::span<const PlanKey> keys, i64
     const i64 environment = index / pieces;
     const i64 begin = index % pieces * kPiece;
     const i64 count = std::min(kPiece, per_environment - begin);
-    const u64 stream = noise_stream(keys[static_cast<std::size_t>(environment)], iteration);
+    const u64 stream = noise_stream(keys[environment], iteration[0]);
     T* target = out.data() + environment * per_environment + begin;
     if constexpr (std::is_same_v<T, float>) {
-      fill_normal(seed_, stream, static_cast<u64>(begin), count, target);
+      fill_normal(seed, stream, static_cast<u64>(begin), count, target);
     } else {
       float draws[kPiece];
-      fill_normal(seed_, stream, static_cast<u64>(begin), count, draws);
+      fill_normal(seed, stream, static_cast<u64>(begin), count, draws);
       std::copy_n(draws, count, target);
     }
   });
 }
 
+}  // namespace cpu
+namespace cuda {
+void fill_noise(Context& ctx, u64 seed, View<const PlanKey, 1> keys, View<const i32, 1> iteration,
+                View<float, 4> out);
+}  // namespace cuda
+
 template <typename T>
-void BasicRecordedNoise<T>::fill(Context&, std::span<const PlanKey>, i64 iteration,
+void BasicCounterNoise<T>::fill(Context& ctx, View<const PlanKey, 1> keys,
+                                View<const i32, 1> iteration, View<T, 4> out) {
+  check(keys.size(0) == out.size(0), "noise: ", keys.size(0), " keys for ", out.size(0),
+        " environments");
+  check(out.contiguous(), "noise: a contiguous array was needed");
+  if constexpr (std::is_same_v<T, float>) {
+    ORRERY_ON_DEVICE(ctx, fill_noise, seed_, keys, iteration, out);
+  } else {
+    ORRERY_ON_CPU(ctx, fill_noise, seed_, keys, iteration, out);
+  }
+}
+
+template <typename T>
+void BasicRecordedNoise<T>::fill(Context& ctx, View<const PlanKey, 1>, View<const i32, 1>,
                                  View<T, 4> out) {
-  check(!queue_.empty(), "recorded noise: used up at iteration ", iteration);
+  check(!queue_.empty(), "recorded noise: used up after ", taken_, " draws");
   const Tensor& draws = queue_.front();
   check(draws.shape() == out.shape(), "recorded noise: next draws are ", draws.shape(), ", ",
         out.shape(), " was needed");
   const auto values = draws.span<T>();
-  std::copy(values.begin(), values.end(), out.data());
+  ctx.upload(out.data(), values.data(), values.size_bytes());
+  ctx.synchronize();
   queue_.pop_front();
+  ++taken_;
 }
 
 template class BasicCounterNoise<float>;

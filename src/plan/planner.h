@@ -13,7 +13,8 @@ struct PlanKey {
   i64 plan = 0;
 };
 
-// What a planner is asked, for every environment of a Dynamics.
+// What a planner is asked, for every environment of a Dynamics. In host memory, wherever the
+// planner works.
 template <typename T>
 struct BasicPlanRequest {
   // first guess, [environments, given, action_dim] with given <= horizon; empty: none. The missing
@@ -23,7 +24,7 @@ struct BasicPlanRequest {
   std::span<const PlanKey> keys;
 };
 
-// What it answers, into memory of the caller.
+// What it answers, into host memory of the caller.
 template <typename T>
 struct BasicPlanResult {
   View<T, 3> actions;  // [environments, horizon, action_dim]

@@ -43,7 +43,7 @@ class Loop {
         model(ctx, lewm::seeded_weights(small_config(), "allocations")),
         eyes(lewm::make_encoder_state(ctx, model, 224, 224, kEnvironments)),
         dynamics(ctx, model, {.environments = kEnvironments, .samples = 96, .horizon = 3}),
-        planner({.samples = 96, .elites = 10, .iterations = 4},
+        planner(ctx, {.samples = 96, .elites = 10, .iterations = 4},
                 {.environments = kEnvironments, .horizon = 3, .action_dim = 10}, noise),
         policy({.horizon = 3, .receding_horizon = 1, .action_block = 5}, kEnvironments, 2, {},
                planner),

@@ -57,9 +57,9 @@ TEST(ProtocolRun, TwoRoomFollowsFromItsDraws) {
   protocol.seed = facts.at("seed").get<u64>();
   protocol.goal_offset = facts.at("goal_offset").get<i64>();
   protocol.budget = facts.at("budget").get<i64>();
-  protocol.cem.iterations = first_noise.size(0);
-  protocol.cem.samples = first_noise.size(1);
-  protocol.cem.elites = first_elites.size(1);
+  protocol.planner.iterations = first_noise.size(0);
+  protocol.planner.samples = first_noise.size(1);
+  protocol.planner.elites = first_elites.size(1);
   protocol.plan.horizon = protocol.plan.receding_horizon = first_noise.size(2);
 
   RecordedNoise noise;

@@ -120,8 +120,8 @@ TEST_P(GoldenProtocol, PlansFollowFromRecordedNoiseAndCosts) {
       noise.push(
           row_of<float>(draws, k).reshaped({1, draws.size(1), draws.size(2), draws.size(3)}));
     }
-    Cem cem(config, {1, draws.size(2), draws.size(3)}, noise);
-    cem.observe([&](const CemIteration<float>& seen) {
+    Cem cem(ctx, config, {1, draws.size(2), draws.size(3)}, noise);
+    cem.observe([&](const SearchIteration<float>& seen) {
       for (i64 k = 0; k < config.elites; ++k) {
         EXPECT_EQ(seen.elites(0, k), (recorded("elite_idx").view<i32, 2>()(seen.iteration, k)));
       }

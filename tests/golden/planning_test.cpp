@@ -5,13 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "base/error.h"
 #include "io/npz.h"
-#include "plan/cem.h"
+#include "plan/coloured_noise.h"
 #include "plan/policy.h"
 #include "tests/golden/recorded_plans.h"
 #include "tests/golden/shared.h"
@@ -182,7 +183,7 @@ std::vector<T> sorted_costs(View<const T, 1> costs, View<const i32, 1> elites) {
 // the official histories: group, iteration, value per environment
 template <typename T>
 void expect_history(const json& callbacks, const std::string& name, i64 group, i64 iteration, i64 e,
-                    const CemFigures<T>& mine, i64 numbers, bool has_nan) {
+                    const SearchFigures<T>& mine, i64 numbers, bool has_nan) {
   const auto at = [&](const char* recorder) -> const json& {
     return callbacks.at(recorder)
         .at(static_cast<std::size_t>(group))
@@ -211,11 +212,51 @@ void expect_history(const json& callbacks, const std::string& name, i64 group, i
                Tolerance<T>::kAction, name + " std");
 }
 
+// the planner of a case
 template <typename T>
-void replay_cem(const std::string& name, const json& about) {
+std::unique_ptr<BasicSearch<T>> planner_of(Context& ctx, const json& about, const PlanSizes& sizes,
+                                           BasicNoise<T>& noise) {
+  const json& args = about.at("args");
+  if (about.at("planner") == "cem") {
+    return std::make_unique<BasicCem<T>>(ctx, cem_config_of(args), sizes, noise);
+  }
+  if (about.at("planner") == "mppi") {
+    return std::make_unique<BasicMppi<T>>(ctx, mppi_config_of(args), sizes, noise);
+  }
+  const double bound = number_of(about.at("action_bound"));
+  return std::make_unique<BasicIcem<T>>(ctx, icem_config_of(args, bound, sizes.action_dim), sizes,
+                                        noise);
+}
+
+template <typename T>
+void expect_all_close(View<const T, 3> mine, const Tensor& theirs, const std::string& what,
+                      double tolerance = Tolerance<T>::kAction) {
+  ASSERT_EQ(mine.shape(), theirs.shape()) << what;
+  for (i64 i = 0; i < theirs.numel(); ++i) {
+    expect_close(static_cast<double>(mine.data()[i]), static_cast<double>(theirs.data<T>()[i]),
+                 tolerance, text(what, ", number ", i));
+  }
+}
+
+// MPPI's weights are recorded best elite first, or in the order of candidates when all of them
+// count
+template <typename T>
+void expect_weights(const SearchIteration<T>& seen, const Tensor& theirs, bool all_samples) {
+  for (i64 e = 0; e < seen.weights.size(0); ++e) {
+    for (i64 k = 0; k < seen.weights.size(1); ++k) {
+      const double recorded =
+          static_cast<double>(theirs.view<T, 2>()(e, all_samples ? seen.elites(e, k) : k));
+      // a cost may be off by 2e-5 of itself, at temperatures of 0.01 and costs about 1
+      expect_close(static_cast<double>(seen.weights(e, k)), recorded, 2e-3 * recorded + 1e-6,
+                   text("weight ", k));
+    }
+  }
+}
+
+template <typename T>
+void replay(const std::string& name, const json& about) {
   SCOPED_TRACE(name);
   const TensorMap arrays = read_npz(planning_folder() / (name + ".npz"));
-  const CemConfig config = cem_config_of(about.at("args"));
   const Tensor& plan = arrays.at("plan");
   const PlanSizes sizes = {about.at("n_envs").get<i64>(), about.at("horizon").get<i64>(),
                            plan.size(2)};
@@ -229,20 +270,17 @@ void replay_cem(const std::string& name, const json& about) {
   RankedAsRecorded<T> ranked(golden, arrays);
   BasicDynamics<T>& dynamics = arbitrary ? static_cast<BasicDynamics<T>&>(ranked) : golden;
 
-  const i64 batch = std::min(config.batch_size, sizes.environments);
-  const i64 calls = (sizes.environments + batch - 1) / batch * config.iterations;
   BasicRecordedNoise<T> noise;
+  const auto planner = planner_of<T>(ctx, about, sizes, noise);
+  const SearchSettings& settings = planner->settings();
+  const i64 batch = std::min(settings.batch_size, sizes.environments);
+  const i64 calls = (sizes.environments + batch - 1) / batch * settings.iterations;
   for (i64 call = 0; call < calls; ++call) noise.push(of_call<T>(arrays, "noise", call));
-  BasicCem<T> cem(config, sizes, noise);
 
   i64 call = 0;
-  cem.observe([&](const CemIteration<T>& seen) {
+  planner->observe([&](const SearchIteration<T>& seen) {
     const Tensor costs = of_call<T>(arrays, "costs", call);
-    const Tensor elites = of_call<i32>(arrays, "elite_idx", call);
-    const Tensor mean = of_call<T>(arrays, "mean", call);
-    const Tensor std = of_call<T>(arrays, "std", call);
     ASSERT_EQ(seen.costs.shape(), costs.shape());
-    ASSERT_EQ(seen.mean.shape(), mean.shape());
     const auto mine = arbitrary ? std::as_const(ranked.truth).template view<T, 2>() : seen.costs;
     bool has_nan = false;
     for (i64 i = 0; i < costs.numel(); ++i) {
@@ -252,21 +290,27 @@ void replay_cem(const std::string& name, const json& about) {
                    Tolerance<T>::kCost * std::max(1.0, std::abs(theirs)),
                    text("cost ", i, " of call ", call));
     }
-    for (i64 i = 0; i < mean.numel(); ++i) {
-      expect_close(static_cast<double>(seen.mean.data()[i]), static_cast<double>(mean.data<T>()[i]),
-                   Tolerance<T>::kAction, text("mean ", i, " of call ", call));
-      expect_close(static_cast<double>(seen.std.data()[i]), static_cast<double>(std.data<T>()[i]),
-                   Tolerance<T>::kAction, text("std ", i, " of call ", call));
+    expect_all_close<T>(seen.mean, of_call<T>(arrays, "mean", call), text("mean of call ", call));
+    if (about.at("arrays").contains("std")) {
+      expect_all_close<T>(seen.std, of_call<T>(arrays, "std", call), text("std of call ", call));
     }
+    const auto candidates = arrays.find(text("candidates_", call));
+    if (candidates != arrays.end()) {
+      expect_all_close<T>(seen.candidates[0], row_of<T>(candidates->second, 0),
+                          text("candidates of call ", call));
+    }
+    const bool all_samples = settings.elites == settings.samples;
+    if (seen.weights) expect_weights(seen, of_call<T>(arrays, "weights", call), all_samples);
     for (i64 e = 0; e < seen.elites.size(0); ++e) {
-      for (i64 k = 0; k < config.elites; ++k) {
-        EXPECT_EQ(seen.elites(e, k), (elites.view<i32, 2>()(e, k)))
+      // where all of MPPI's samples count nobody ranked them
+      for (i64 k = 0; k < settings.elites && !(seen.weights && all_samples); ++k) {
+        EXPECT_EQ(seen.elites(e, k), (of_call<i32>(arrays, "elite_idx", call).view<i32, 2>()(e, k)))
             << "elite " << k << " of call " << call;
       }
-      const i64 group = call / config.iterations;
-      if (!arbitrary) {
+      const i64 group = call / settings.iterations;
+      if (!arbitrary && about.contains("callbacks")) {
         expect_history(about.at("callbacks"), name, group, seen.iteration, e, seen.figures[e],
-                       mean.numel() / mean.size(0), has_nan);
+                       seen.mean.numel() / seen.mean.size(0), has_nan);
       }
     }
     ++call;
@@ -278,7 +322,8 @@ void replay_cem(const std::string& name, const json& about) {
   BasicPlanRequest<T> request;
   const auto warm = arrays.find("in_init_action");
   if (warm != arrays.end()) request.warm_start = warm->second.view<T, 3>();
-  cem.plan(ctx, dynamics, request, {actions.view<T, 3>(), cost.view<T, 1>(), spread.view<T, 3>()});
+  planner->plan(ctx, dynamics, request,
+                {actions.view<T, 3>(), cost.view<T, 1>(), spread.view<T, 3>()});
   EXPECT_EQ(call, calls);
   EXPECT_EQ(noise.left(), 0u);
 
@@ -312,8 +357,8 @@ void replay_elite_costs(const std::string& name, const json& about) {
   GoldenCost<float> golden(arrays, about.at("cost_mode").get<std::string>(), sizes.action_dim);
   RecordedNoise noise;
   noise.push(of_call<float>(arrays, "noise", 0));
-  Cem cem(config, sizes, noise);
-  cem.observe([&](const CemIteration<float>& seen) {
+  Cem cem(ctx, config, sizes, noise);
+  cem.observe([&](const SearchIteration<float>& seen) {
     const Tensor costs = of_call<float>(arrays, "costs", 0);
     const Tensor elites = of_call<i32>(arrays, "elite_idx", 0);
     const auto mine = sorted_costs<float>(seen.costs[0], seen.elites[0]);
@@ -331,16 +376,23 @@ void replay_elite_costs(const std::string& name, const json& about) {
   cem.plan(ctx, golden, {}, {actions.view<float, 3>(), {}, {}});
 }
 
-TEST(GoldenPlanning, CemRepeatsEveryRecordedRun) {
-  ORRERY_NEEDS_SHARED(planning_folder());
-  const json index = read_python_json(planning_folder() / "index.json");
+class GoldenSearch : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    ORRERY_NEEDS_SHARED(planning_folder());
+    index_ = read_python_json(planning_folder() / "index.json");
+  }
+  json index_;
+};
+
+TEST_P(GoldenSearch, RepeatsEveryRecordedRun) {
   int runs = 0;
-  for (const auto& [name, about] : index.items()) {
-    if (about.at("planner") != "cem" || about.contains("error")) continue;
+  for (const auto& [name, about] : index_.items()) {
+    if (about.at("planner") != GetParam() || about.contains("error")) continue;
     if (about.at("dtype") == "float64") {
-      replay_cem<double>(name, about);
+      replay<double>(name, about);
     } else {
-      replay_cem<float>(name, about);
+      replay<float>(name, about);
     }
     const std::string mode = about.at("cost_mode").get<std::string>();
     if (mode == "ties" || mode == "nan_most") replay_elite_costs(name, about);
@@ -349,16 +401,65 @@ TEST(GoldenPlanning, CemRepeatsEveryRecordedRun) {
   EXPECT_GT(runs, 0);
 }
 
-TEST(GoldenPlanning, CemRefusesWhatTheOfficialPlannerRefuses) {
-  ORRERY_NEEDS_SHARED(planning_folder());
-  const json index = read_python_json(planning_folder() / "index.json");
-  for (const auto& [name, about] : index.items()) {
-    if (about.at("planner") != "cem" || !about.contains("error")) continue;
+TEST_P(GoldenSearch, RefusesWhatTheOfficialPlannerRefuses) {
+  for (const auto& [name, about] : index_.items()) {
+    if (about.at("planner") != GetParam() || !about.contains("error")) continue;
+    Context ctx({.threads = 1});
     RecordedNoise noise;
     // a case without arrays: five raw actions of two numbers, as the README says of the cost
     const PlanSizes sizes = {about.at("n_envs").get<i64>(), about.at("horizon").get<i64>(), 10};
-    EXPECT_THROW(Cem(cem_config_of(about.at("args")), sizes, noise), Error) << name;
+    EXPECT_THROW(planner_of<float>(ctx, about, sizes, noise), Error) << name;
   }
+}
+
+INSTANTIATE_TEST_SUITE_P(Planning, GoldenSearch, testing::Values("cem", "icem", "mppi"),
+                         [](const auto& which) { return std::string(which.param); });
+
+// later releases report the cost of the elite they return
+TEST(GoldenPlanning, IcemReportsTheCostOfTheEliteWhereAsked) {
+  ORRERY_NEEDS_SHARED(planning_folder());
+  const std::string name = "icem_return_best";
+  const json about = read_python_json(planning_folder() / "index.json").at(name);
+  const TensorMap arrays = read_npz(planning_folder() / (name + ".npz"));
+  Context ctx({.threads = 1});
+  GoldenCost<float> golden(arrays, "plain", 10);
+  IcemConfig config = icem_config_of(about.at("args"), number_of(about.at("action_bound")), 10);
+  config.answer = IcemAnswer::best;
+  RecordedNoise noise;
+  for (i64 call = 0; call < config.iterations; ++call) {
+    noise.push(of_call<float>(arrays, "noise", call));
+  }
+  Icem icem(ctx, config, {1, about.at("horizon").get<i64>(), 10}, noise);
+  Tensor actions = Tensor::zeros<float>(arrays.at("plan").shape());
+  float cost = 0;
+  icem.plan(ctx, golden, {}, {actions.view<float, 3>(), {&cost, {1}}, {}});
+  expect_all_close<float>(actions.view<float, 3>(), arrays.at("plan"), "plan");
+  const i32 best = arrays.at("elite_idx").view<i32, 3>()(config.iterations - 1, 0, 0);
+  const float theirs = arrays.at("costs").view<float, 3>()(config.iterations - 1, 0, best);
+  EXPECT_NEAR(cost, theirs, Tolerance<float>::kCost * std::max(1.0f, theirs));
+}
+
+TEST(GoldenPlanning, NoiseIsColouredAsRecorded) {
+  constexpr double kTolerance = 1e-5;  // of the README
+  ORRERY_NEEDS_SHARED(planning_folder());
+  const json index = read_python_json(planning_folder() / "index.json");
+  const TensorMap arrays = read_npz(planning_folder() / "icem_colour_filter.npz");
+  Context ctx({.threads = 2});
+  int cases = 0;
+  for (const json& one : index.at("icem_colour_filter").at("cases")) {
+    const auto key = one.at("key").get<std::string>();
+    const Tensor& white = arrays.at(key + "_white");
+    const Tensor& theirs = arrays.at(key + "_coloured");
+    const auto filter = colour_filter(one.at("horizon").get<i64>(), one.at("beta").get<double>());
+    Tensor mine = Tensor::zeros<float>(theirs.shape());
+    const i64 samples = white.size(0), dim = white.size(1), horizon = white.size(2);
+    colour_noise<float>(ctx, {white.data<float>(), {1, samples, dim, horizon}},
+                        {filter.data(), {horizon}},
+                        {mine.data<float>(), {1, samples, horizon, dim}});
+    expect_all_close<float>(mine.view<float, 3>(), theirs, key, kTolerance);
+    ++cases;
+  }
+  EXPECT_GT(cases, 0);
 }
 
 // a point mass that moves with the returned actions, in double, NaN read as 0
@@ -376,7 +477,7 @@ void replay_policy(const std::string& name, const json& about) {
 
   Context ctx({.threads = 2});
   RecordedNoise noise;
-  Cem cem(cem_config_of(about.at("args")), {environments, config.horizon, first_plan.size(2)},
+  Cem cem(ctx, cem_config_of(about.at("args")), {environments, config.horizon, first_plan.size(2)},
           noise);
   RecedingHorizonPolicy policy(config, environments, raw_dim,
                                {.mean = about.at("action_mean").get<std::vector<double>>(),

@@ -9,6 +9,8 @@
 #include <string>
 
 #include "plan/cem.h"
+#include "plan/icem.h"
+#include "plan/mppi.h"
 #include "tensor/tensor.h"
 
 // What the tests of recorded planner runs share: reading the records.
@@ -54,6 +56,33 @@ inline CemConfig cem_config_of(const json& args) {
           .iterations = args.at("n_steps").get<i64>(),
           .initial_std = args.value("var_scale", 1.0),
           .elite_std = EliteStd::sample,
+          .batch_size = args.value("batch_size", i64{1})};
+}
+
+// `bound` limits every number of the block, unscaled, as the original takes it
+inline IcemConfig icem_config_of(const json& args, double bound, i64 action_dim) {
+  const std::vector<double> high(static_cast<std::size_t>(action_dim), bound);
+  const std::vector<double> low(high.size(), -bound);
+  return {.samples = args.at("num_samples").get<i64>(),
+          .elites = args.at("topk").get<i64>(),
+          .iterations = args.at("n_steps").get<i64>(),
+          .initial_std = args.value("var_scale", 1.0),
+          .elite_std = EliteStd::sample,
+          .batch_size = args.value("batch_size", i64{1}),
+          .noise_beta = args.value("noise_beta", 2.0),
+          .momentum = args.value("alpha", 0.1),
+          .keep = args.value("n_elite_keep", i64{5}),
+          .answer =
+              args.value("return_mean", true) ? IcemAnswer::mean : IcemAnswer::best_with_mean_cost,
+          .bounds = action_bounds(low, high, {}, 1, BoundScale::none)};
+}
+
+inline MppiConfig mppi_config_of(const json& args) {
+  return {.samples = args.at("num_samples").get<i64>(),
+          .elites = args.at("topk").get<i64>(),
+          .iterations = args.at("n_steps").get<i64>(),
+          .initial_std = args.value("var_scale", 1.0),
+          .temperature = args.value("temperature", 0.5),
           .batch_size = args.value("batch_size", i64{1})};
 }
 

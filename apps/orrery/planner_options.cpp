@@ -1,0 +1,62 @@
+#include "planner_options.h"
+
+namespace orrery::cli {
+
+void PlannerOptions::add_to(CLI::App& verb) {
+  const auto number = [&](const char* name, auto& value, const char* what) {
+    verb.add_option(name, value, what)->capture_default_str();
+  };
+  verb.add_option("--planner", choice_.name, "cem, icem or mppi")
+      ->check(CLI::IsMember({"cem", "icem", "mppi"}))
+      ->capture_default_str();
+  number("--samples", choice_.samples, "candidates per iteration");
+  number("--elites", choice_.elites, "candidates kept");
+  number("--iterations", choice_.iterations, "iterations of the planner");
+  number("--initial-std", choice_.initial_std, "spread of the first candidates, z-scored");
+  verb.add_flag("--population-std", population_std_,
+                "spread of elites divided by their number (later releases)");
+  number("--min-std", choice_.min_std, "cem, icem: the spread is not smaller");
+  number("--enough-std", choice_.enough_std,
+         "cem, icem: end early when the spread is no more, 0 for never");
+  number("--noise-beta", choice_.noise_beta, "icem: noise has a power spectrum of f^-beta");
+  number("--momentum", choice_.momentum, "icem: share of mean and spread that stays");
+  number("--keep", choice_.keep, "icem: elites that come back as candidates");
+  verb.add_flag("--return-best", return_best_, "icem: answer the best elite, not the mean");
+  number("--temperature", choice_.temperature, "mppi: in units of cost");
+  verb.add_option(
+          "--action-limit", action_limit_,
+          "action numbers stay within plus and minus this, inf for no limit (icem: 1, others: "
+          "none)")
+      ->check(CLI::PositiveNumber);
+  verb.add_flag("--limit-z-scored", limit_is_z_scored_,
+                "the limit is of z-scored numbers, as the released icem takes it");
+}
+
+PlannerChoice PlannerOptions::choice() const {
+  PlannerChoice choice = choice_;
+  choice.elite_std = population_std_ ? EliteStd::population : EliteStd::sample;
+  choice.answer = return_best_ ? IcemAnswer::best : IcemAnswer::mean;
+  if (action_limit_ != 0) choice.action_limit = action_limit_;
+  choice.bound_scale = limit_is_z_scored_ ? BoundScale::none : BoundScale::action;
+  return choice;
+}
+
+void PlannerOptions::apply_to(PlanOptions& options) const {
+  options.planner = choice_.name;
+  options.samples = static_cast<int>(choice_.samples);
+  options.elites = static_cast<int>(choice_.elites);
+  options.iterations = static_cast<int>(choice_.iterations);
+  options.initial_std = choice_.initial_std;
+  options.population_std = population_std_;
+  options.min_std = choice_.min_std;
+  options.enough_std = choice_.enough_std;
+  options.noise_beta = choice_.noise_beta;
+  options.momentum = choice_.momentum;
+  options.keep = static_cast<int>(choice_.keep);
+  options.return_best = return_best_;
+  options.temperature = choice_.temperature;
+  options.action_limit = action_limit_;
+  options.limit_is_z_scored = limit_is_z_scored_;
+}
+
+}  // namespace orrery::cli
