@@ -1,24 +1,33 @@
 #include "env/environment.h"
 
 #include "base/error.h"
+#include "env/pusht.h"
 #include "env/tworoom.h"
 
 namespace orrery {
 
 namespace {
 
-struct Entry {
-  std::string_view name;
-  std::unique_ptr<Environment> (*make)();
-};
+// makes an environment by the name it was asked for, options and all
+using Make = std::unique_ptr<Environment> (*)(std::string_view name);
 
-template <typename Kind>
-std::unique_ptr<Environment> make() {
-  return std::make_unique<Kind>();
+std::unique_ptr<Environment> make_tworoom(std::string_view name) {
+  check(name == "tworoom", "tworoom has no options, '", name, "' was asked for");
+  return std::make_unique<TwoRoom>();
 }
 
+std::unique_ptr<Environment> make_pusht(std::string_view name) {
+  return std::make_unique<PushT>(pusht_options(name));
+}
+
+struct Entry {
+  std::string_view name;  // up to a colon
+  Make make;
+};
+
 constexpr Entry kEnvironments[] = {
-    {"tworoom", make<TwoRoom>},
+    {"tworoom", make_tworoom},      {"pusht", make_pusht},           {"pusht-discrete", make_pusht},
+    {"pusht-absolute", make_pusht}, {"pusht-keypoints", make_pusht}, {"pusht-dino", make_pusht},
 };
 
 }  // namespace
@@ -38,7 +47,7 @@ std::vector<std::string_view> environment_names() {
 std::unique_ptr<Environment> make_environment(std::string_view name) {
   std::string known;
   for (const Entry& entry : kEnvironments) {
-    if (entry.name == name) return entry.make();
+    if (entry.name == name.substr(0, name.find(':'))) return entry.make(name);
     known += (known.empty() ? "" : ", ") + std::string(entry.name);
   }
   fail("unknown environment '", name, "'; known are ", known);

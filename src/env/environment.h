@@ -79,9 +79,15 @@ class Environment {
 
   // What a scripted expert would do here, before noise and clipping; false when there is no expert.
   virtual bool expert_action(std::span<float> /*action*/) const { return false; }
+  // Turns a uniform draw of [-1, 1] a component into an action of the random policy, in place.
+  virtual void random_action(std::span<float> /*action*/) const {}
+  // Turns such a draw into an action that stays near what matters; false when there is no such
+  // policy here.
+  virtual bool weak_action(std::span<float> /*action*/) const { return false; }
 };
 
-// "tworoom"; an unknown name is an error that lists the known ones.
+// "tworoom", or a variant of "pusht" with its options (env/pusht.h); an unknown name is an error
+// that lists the known ones.
 std::unique_ptr<Environment> make_environment(std::string_view name);
 std::vector<std::string_view> environment_names();
 

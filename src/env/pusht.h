@@ -1,0 +1,155 @@
+#pragma once
+
+#include <array>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "env/environment.h"
+#include "env/pusht_draw.h"
+#include "env/pusht_world.h"
+
+namespace orrery {
+
+// The variants of PushT that data sets and papers use.
+enum class PushTVariant {
+  relative,   // stable-worldmodel's swm/PushT-v1: actions of [-1, 1] move the target by up to 100
+              // pixels from the agent; the goal is a state of 7 numbers
+  discrete,   // the same with actions of two bins: 16 distances up to 1, 16 directions
+  absolute,   // gym-pusht and Diffusion Policy: actions are points of the canvas; the goal is a
+              // pose that the block covers by more than 95 %
+  keypoints,  // the same with key points for the block's pose
+  dino,       // DINO-WM: the relative variant in float32, reset by NumPy's old generator
+};
+
+// How numbers and pictures are made where published versions differ.
+struct PushTOptions {
+  PushTVariant variant = PushTVariant::relative;
+  int size = 224;  // of frames: 96, 224, 512
+  // absolute and keypoints set the block's position before its angle, as gym-pusht does
+  pusht::PoseOrder order = pusht::PoseOrder::angle_first;
+  // set_state leaves the block the velocity and contacts it had, as the published environment does:
+  // then the same state can move on differently. Otherwise every set_state is a fresh start.
+  bool keeps_motion = false;
+  bool draws_goal = true;
+  // targets of relative actions are rounded to float32, as with NumPy 2; otherwise double
+  bool float_targets = false;
+  pusht::PolygonRule polygons = pusht::PolygonRule::integer;
+};
+
+// "pusht", "pusht-discrete", "pusht-absolute", "pusht-keypoints", "pusht-dino", each with its own
+// defaults, followed by ':' and options with commas between where those shall differ:
+//   size=96|224|512  order=angle|position  motion=kept|none  goal=drawn|hidden
+//   targets=float32|float64  polygons=integer|real
+// An unknown option is an error that lists the known ones.
+PushTOptions pusht_options(std::string_view name);
+
+// PushT: an agent pushes a block on a square of 512 x 512 pixels (see pusht::World), drawn by
+// pusht::Painter.
+//
+// State: agent x, y, block x, y, block angle in [0, 2 pi), agent velocity x, y; without the
+// velocity in the absolute variants. Setting a state makes one engine step of 0.01 s, as in the
+// published environments: the agent goes on for that long and overlaps begin to be resolved.
+//
+// A step is 0.1 s. Relative variants: reached when |goal - state| over agent and block position
+// together is below 20 pixels and the angles differ by less than pi / 9, up to the block's
+// symmetry; distance is |goal - state| over all 7 numbers, reward its negative. Absolute variants:
+// coverage c of the goal pose, reached when c > 0.95, reward min(c / 0.95, 1), distance 1 - c. The
+// dino variant: reached and distance as relative, reward as absolute.
+//
+// Actions have no limits of their own; targets are cut at 1e5 pixels.
+//
+// steady: the same bits with the same build of the engine
+class PushT final : public Environment {
+ public:
+  explicit PushT(const PushTOptions& options = {});
+
+  std::string_view name() const override;
+  i64 action_dim() const override { return 2; }
+  i64 state_dim() const override { return absolute() ? 5 : 7; }
+  i64 frame_height() const override { return options_.size; }
+  i64 frame_width() const override { return options_.size; }
+  const PushTOptions& options() const { return options_; }
+
+  // Start positions and angle are factors; for the absolute and dino variants, unless they are
+  // given or asked to be drawn, those of NumPy's RandomState(seed mod 2^32): agent randint(50,
+  // 450), block randint(100, 400), angle randn * 2 pi - pi. The goal state of the relative variants
+  // is drawn from the ranges of the start.
+  void reset(u64 seed, const ResetOptions& options = {}) override;
+  std::span<const Factor> factors() const override { return variation_.factors(); }
+  std::span<const double> factor_value(std::string_view name) const override;
+
+  void set_state(std::span<const double> state) override;
+  // absolute variants: the block's part is the goal pose, in the pictures too
+  void set_goal_state(std::span<const double> state) override;
+  void state(std::span<double> out) const override;
+  void goal_state(std::span<double> out) const override;
+  DType state_dtype() const override {
+    return options_.variant == PushTVariant::dino ? DType::f32 : DType::f64;
+  }
+
+  Step step(std::span<const float> action) override;
+  Step measure() const override;
+
+  void render(View<u8, 3> frame) const override;
+  void render_goal(View<u8, 3> frame) const override;
+
+  std::span<const InfoColumn> info_columns() const override { return columns_; }
+  void info(std::span<double> out) const override;
+
+  void random_action(std::span<float> action) const override;
+  // the target kept within 100 pixels of the block, per axis
+  bool weak_action(std::span<float> action) const override;
+  // The action that aims at a point: within [-1, 1] for relative actions, the nearest bin for
+  // discrete ones.
+  void action_towards(const pusht::Point& target, std::span<float> action) const;
+
+  // Points of contact, summed over the engine steps of the last step or set_state.
+  int contact_points() const { return world_->contact_points(); }
+  // The block's angle as it is, not wrapped.
+  double block_angle() const { return world_->state().block_angle; }
+  // Of the block's pose and the drawn goal pose.
+  double coverage() const;
+
+ private:
+  class Factors final : public Variation {
+   public:
+    Factors();
+  };
+
+  bool absolute() const {
+    return options_.variant == PushTVariant::absolute ||
+           options_.variant == PushTVariant::keypoints;
+  }
+  bool reset_by_numpy() const { return absolute() || options_.variant == PushTVariant::dino; }
+  pusht::World make_world(const pusht::WorldState& at) const;
+  pusht::WorldState checked_state(const char* what, std::span<const double> state) const;
+  void draw_goal_state(u64 seed);
+  void update_look();
+  pusht::Point unit_target(std::span<const float> action) const;
+  pusht::Point target_of(std::span<const float> action) const;
+  void render_world(const pusht::World& world, View<u8, 3> frame) const;
+
+  PushTOptions options_;
+  std::vector<InfoColumn> columns_;
+  Factors variation_;
+  pusht::BodyShape agent_shape_;
+  pusht::BodyShape block_shape_;
+  std::unique_ptr<pusht::World> world_;
+  pusht::WorldState start_;  // of the last reset, in full precision
+  std::array<double, 2> start_agent_ = {};
+  std::array<double, 2> start_block_ = {};
+  std::array<double, 1> start_angle_ = {};
+  std::array<double, 7> goal_ = {};
+  pusht::Point goal_position_;  // of the drawn goal,
+  double goal_angle_ = 0;
+
+  // drawing changes nothing that anyone can see
+  mutable pusht::Painter painter_;
+  mutable std::vector<pusht::DrawnShape> shapes_;
+  mutable std::vector<pusht::ContactMark> marks_;
+};
+
+}  // namespace orrery

@@ -1,0 +1,261 @@
+#include "env/pusht_raster.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace orrery::pusht {
+
+namespace {
+
+constexpr int kCanvasSize = 512;  // smooth lines are cut at the whole picture, not at the window
+constexpr int kMostCorners = 8;
+constexpr int kFatRadius = 2;
+constexpr int kFatWidth = 2 * kFatRadius;
+
+}  // namespace
+
+bool Rect::meets(const Rect& other) const {
+  return x0 < other.x1 && other.x0 < x1 && y0 < other.y1 && other.y0 < y1;
+}
+
+Rect Rect::united(const Rect& other) const {
+  if (empty()) return other;
+  if (other.empty()) return *this;
+  return {std::min(x0, other.x0), std::min(y0, other.y0), std::max(x1, other.x1),
+          std::max(y1, other.y1)};
+}
+
+void Canvas::start(const Rect& window, const Colour& colour) {
+  ORRERY_ASSERT(!window.empty());
+  window_ = window;
+  pixels_.assign(
+      static_cast<std::size_t>(window.width()) * static_cast<std::size_t>(window.height()),
+      packed(colour));
+}
+
+void Canvas::run(int x1, int x2, int y, u32 colour) {
+  if (y < window_.y0 || y >= window_.y1) return;
+  if (x1 > x2) std::swap(x1, x2);
+  x1 = std::max(x1, window_.x0);
+  x2 = std::min(x2, window_.x1 - 1);
+  if (x1 > x2) return;
+  u32* line = pixels_.data() + static_cast<std::ptrdiff_t>(y - window_.y0) * window_.width();
+  std::fill(line + (x1 - window_.x0), line + (x2 - window_.x0) + 1, colour);
+}
+
+void Canvas::polygon(std::span<const IntPoint> corners, const Colour& colour, PolygonRule rule) {
+  ORRERY_ASSERT(!corners.empty() && corners.size() <= kMostCorners);
+  const u32 value = packed(colour);
+  int top = corners[0].y;
+  int bottom = top;
+  int left = corners[0].x;
+  int right = left;
+  for (const IntPoint& p : corners) {
+    top = std::min(top, p.y);
+    bottom = std::max(bottom, p.y);
+    left = std::min(left, p.x);
+    right = std::max(right, p.x);
+  }
+  if (!window_.meets({left, top, right + 1, bottom + 1})) return;
+  if (top == bottom) return run(left, right, top, value);
+
+  const std::size_t n = corners.size();
+  std::array<int, kMostCorners> crossings = {};
+  const int last = std::min(bottom, window_.y1 - 1);
+  for (int y = std::max(top, window_.y0); y <= last; ++y) {
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      IntPoint a = corners[i == 0 ? n - 1 : i - 1];
+      IntPoint b = corners[i];
+      if (a.y == b.y) continue;
+      if (a.y > b.y) std::swap(a, b);
+      // the lowest row belongs to the edges that end there, every other one to those that begin
+      if (!((a.y <= y && y < b.y) || (y == bottom && y == b.y))) continue;
+      const int product = (y - a.y) * (b.x - a.x);
+      const int x = rule == PolygonRule::integer
+                        ? product / (b.y - a.y) + a.x
+                        : static_cast<int>(static_cast<double>(product) / (b.y - a.y) + a.x);
+      // kept in order
+      std::size_t at = count++;
+      for (; at > 0 && crossings[at - 1] > x; --at) crossings[at] = crossings[at - 1];
+      crossings[at] = x;
+    }
+    for (std::size_t i = 0; i + 1 < count; i += 2) run(crossings[i], crossings[i + 1], y, value);
+  }
+
+  // edges along a row, other than the first and last, are not in the rows above
+  for (std::size_t i = 0; i < n; ++i) {
+    const IntPoint& a = corners[i == 0 ? n - 1 : i - 1];
+    const IntPoint& b = corners[i];
+    if (a.y == b.y && top < a.y && a.y < bottom) run(a.x, b.x, a.y, value);
+  }
+}
+
+void Canvas::disc(IntPoint centre, int radius, const Colour& colour) {
+  const Rect around = {centre.x - radius, centre.y - radius, centre.x + radius, centre.y + radius};
+  if (radius < 1 || !window_.meets(around)) return;
+  const u32 value = packed(colour);
+  const auto rows = [&](int half, int distance) {
+    run(centre.x - half, centre.x + half - 1, centre.y + distance - 1, value);
+    run(centre.x - half, centre.x + half - 1, centre.y - distance, value);
+  };
+  // midpoint circle: x to the right of the centre, y below it, f tells the side of the circle
+  int f = 1 - radius;
+  int ddx = 0;
+  int ddy = -2 * radius;
+  int x = 0;
+  int y = radius;
+  while (x < y) {
+    if (f >= 0) {
+      --y;
+      ddy += 2;
+      f += ddy;
+    }
+    ++x;
+    ddx += 2;
+    f += ddx + 1;
+    if (f >= 0) rows(x, y);
+    rows(y, x);
+  }
+}
+
+void Canvas::thick_line(IntPoint from, IntPoint to, u32 colour) {
+  constexpr int kBefore = (kFatWidth - 1) / 2;
+  constexpr int kAfter = kFatWidth / 2;
+  const int dx = std::abs(to.x - from.x);
+  const int dy = std::abs(to.y - from.y);
+  const int sx = from.x < to.x ? 1 : -1;
+  const int sy = from.y < to.y ? 1 : -1;
+  int error = (dx > dy ? dx : -dy) / 2;
+  int x = from.x;
+  int y = from.y;
+  for (;;) {
+    if (dx <= dy) {
+      run(x - kBefore, x + kAfter, y, colour);
+    } else {
+      for (int row = y - kBefore; row <= y + kAfter; ++row) run(x, x, row, colour);
+    }
+    if (x == to.x && y == to.y) break;
+    const int before = error;
+    if (before > -dx) {
+      error -= dy;
+      x += sx;
+    }
+    if (before < dy) {
+      error += dx;
+      y += sy;
+    }
+  }
+}
+
+void Canvas::fat_line(IntPoint from, IntPoint to, const Colour& colour, PolygonRule rule) {
+  // nothing of it lies farther than this from the line's box
+  constexpr int kReach = kFatWidth;
+  const Rect around = {std::min(from.x, to.x) - kReach, std::min(from.y, to.y) - kReach,
+                       std::max(from.x, to.x) + kReach + 1, std::max(from.y, to.y) + kReach + 1};
+  if (!window_.meets(around)) return;
+  thick_line(from, to, packed(colour));
+  const double across = std::abs(to.y - from.y);
+  const double along = std::abs(to.x - from.x);
+  if (across == 0 && along == 0) return;
+  const double scale = kFatRadius / std::sqrt(across * across + along * along);
+  // signs are not those of the line's direction: so it is in pymunk
+  const int ox = static_cast<int>(std::nearbyint(across * scale));
+  const int oy = static_cast<int>(std::nearbyint(along * scale));
+  const std::array<IntPoint, 4> corners = {{{from.x - ox, from.y - oy},
+                                            {from.x + ox, from.y + oy},
+                                            {to.x + ox, to.y + oy},
+                                            {to.x - ox, to.y - oy}}};
+  polygon(corners, colour, rule);
+  disc(from, kFatRadius, colour);
+  disc(to, kFatRadius, colour);
+}
+
+void Canvas::blend(int x, int y, float strength, const Colour& colour) {
+  if (x < window_.x0 || x >= window_.x1 || y < window_.y0 || y >= window_.y1) return;
+  u32& pixel =
+      pixels_[static_cast<std::size_t>(y - window_.y0) * static_cast<std::size_t>(window_.width()) +
+              static_cast<std::size_t>(x - window_.x0)];
+  Colour mixed;
+  for (u32 c = 0; c < 3; ++c) {
+    const auto old = static_cast<float>((pixel >> (8 * c)) & 0xff);
+    const float value = strength * static_cast<float>(colour[c]) + (1 - strength) * old;
+    mixed[c] = static_cast<u8>(value);
+  }
+  pixel = packed(mixed);
+}
+
+void Canvas::smooth_line(IntPoint from, IntPoint to, const Colour& colour) {
+  auto x1 = static_cast<float>(from.x);
+  auto y1 = static_cast<float>(from.y);
+  auto x2 = static_cast<float>(to.x);
+  auto y2 = static_cast<float>(to.y);
+  if (from.x == to.x && from.y == to.y) return blend(from.x, from.y, 1, colour);
+
+  // x runs along the longer side
+  const bool steep = std::abs(x2 - x1) < std::abs(y2 - y1);
+  if (steep) {
+    std::swap(x1, y1);
+    std::swap(x2, y2);
+  }
+  if (x2 < x1) {
+    std::swap(x1, x2);
+    std::swap(y1, y2);
+  }
+  const auto put = [&](int x, int y, float strength) {
+    steep ? blend(y, x, strength, colour) : blend(x, y, strength, colour);
+  };
+
+  // the part outside the picture is cut off, one pixel beyond its border
+  constexpr float kLow = -1;
+  constexpr float kHigh = kCanvasSize;
+  if (x2 <= kLow || x1 >= kHigh) return;
+  const float slope = (y2 - y1) / (x2 - x1);
+  if (x1 < kLow) {
+    y1 += slope * (kLow - x1);
+    x1 = kLow;
+  }
+  if (x2 > kHigh) {
+    y2 += slope * (kHigh - x2);
+    x2 = kHigh;
+  }
+  if (std::max(y1, y2) <= kLow || std::min(y1, y2) >= kHigh) return;
+  const auto cut = [&](float& x, float& y) {
+    const float limit = y < kLow ? kLow : kHigh;
+    if (y >= kLow && y <= kHigh) return;
+    x += (limit - y) / slope;
+    y = limit;
+  };
+  cut(x1, y1);
+  cut(x2, y2);
+
+  // one row down, so that truncation is floor, and drawn one row up
+  y1 += 1;
+  y2 += 1;
+  const auto end = [&](float x, float y, float gap) {
+    const int column = static_cast<int>(x);
+    const int row = static_cast<int>(y);
+    const float below = y - static_cast<float>(row);
+    if (below > 0) put(column, row, below * gap);
+    put(column, row - 1, (1 - below) * gap);
+  };
+  const float first = std::trunc(x1);
+  const float first_y = y1 + slope * (first - x1);
+  end(first, first_y, 1 + first - x1);
+  const float last = std::ceil(x2);
+  end(last, y2 + slope * (last - x2), 1 - last + x2);
+
+  float y = first_y + slope;
+  for (int x = static_cast<int>(first) + 1; x < static_cast<int>(last); ++x) {
+    const int row = static_cast<int>(y);
+    const auto whole = static_cast<float>(row);
+    put(x, row - 1, 1 - y + whole);
+    if (whole < y) put(x, row, y - whole);
+    y += slope;
+  }
+}
+
+}  // namespace orrery::pusht
