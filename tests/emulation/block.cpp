@@ -40,7 +40,6 @@ struct Thread {
   // asynchronous copies: a ring would do, but they are few
   Copy* copies = nullptr;
   unsigned copies_begin = 0, copies_end = 0, copies_capacity = 0, groups = 0;
-  void* identities[2] = {};  // of ThreadSanitizer, for blocks of even and of odd number
 };
 
 namespace {
@@ -55,7 +54,16 @@ constexpr unsigned kBarriers = 16;              // as many as a block of the har
 // passes in which threads only yield; a kernel that waits for something gets it in far fewer
 constexpr unsigned kPatience = 1000000;
 
+// Two sets of stacks, for blocks of even and of odd number: ThreadSanitizer takes each for a thread
+// of its own, so blocks that follow each other are told apart. Others need but one.
+#if defined(EMULATION_TSAN)
+constexpr unsigned kSets = 2;
+#else
+constexpr unsigned kSets = 1;
+#endif
+
 Thread* threads = nullptr;  // kMaxThreads of them, made once
+Stack* stacks = nullptr;    // kSets times as many
 unsigned thread_count = 0;
 Thread* running = nullptr;
 Stack scheduler;
@@ -72,16 +80,17 @@ bool alive(const Thread& thread) { return thread.state != Thread::State::finishe
 
 void make_threads() {
   if (threads != nullptr) return;
-  const std::size_t each = kStackBytes + kGuardBytes;
-  void* memory = mmap(nullptr, each * kMaxThreads, PROT_READ | PROT_WRITE,
+  const std::size_t each = kStackBytes + kGuardBytes, count = kSets * kMaxThreads;
+  void* memory = mmap(nullptr, each * count, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) fail("no memory for the stacks of %u threads", kMaxThreads);
+  if (memory == MAP_FAILED) fail("no memory for %zu stacks", count);
   threads = new Thread[kMaxThreads];
-  for (unsigned i = 0; i < kMaxThreads; ++i) {
+  stacks = new Stack[count];
+  for (std::size_t i = 0; i < count; ++i) {
     char* low = static_cast<char*>(memory) + i * each;
     mprotect(low, kGuardBytes, PROT_NONE);
-    threads[i].stack.low = low + kGuardBytes;
-    threads[i].stack.bytes = kStackBytes;
+    stacks[i].low = low + kGuardBytes;
+    stacks[i].bytes = kStackBytes;
   }
 }
 
@@ -266,7 +275,7 @@ void take_turns() {
   }
 }
 
-void run_block(unsigned number, uint3 place) {
+void run_block([[maybe_unused]] unsigned number, uint3 place) {
   blockIdx = place;
   blockDim = grid->block;
   gridDim = grid->grid;
@@ -293,17 +302,19 @@ void run_block(unsigned number, uint3 place) {
         thread.lane = i % kWarp;
         thread.state = Thread::State::ready;
         thread.copies_begin = thread.copies_end = thread.groups = 0;
+        Stack& stack = stacks[number % kSets * kMaxThreads + i];
 #if defined(EMULATION_TSAN)
-        // two sets, so that threads of blocks which follow each other are told apart
-        void*& identity = thread.identities[number % 2];
-        if (identity == nullptr) identity = __tsan_create_fiber(0);
-        thread.stack.identity = identity;
+        if (stack.identity == nullptr) stack.identity = __tsan_create_fiber(0);
+        char name[64];
+        std::snprintf(name, sizeof name, "block (%u, %u, %u) thread (%u, %u, %u)", place.x, place.y,
+                      place.z, x, y, z);
+        __tsan_set_fiber_name(stack.identity, name);
 #endif
+        thread.stack = stack;
         prepare(thread.stack, thread_main);
       }
     }
   }
-  static_cast<void>(number);
   release(&launch_token);
   take_turns();
   acquire(&finish_token);

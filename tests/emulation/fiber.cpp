@@ -44,8 +44,8 @@ emulation_begin:
 )");
 
 namespace {
-// as emulation_switch leaves a stack: six registers, where to return to, and two words more, so that
-// the stack is 16-aligned at emulation_begin
+// as emulation_switch leaves a stack: six registers, where to return to, and two words more, so
+// that the stack is 16-aligned at emulation_begin
 constexpr int kSaved = 9;
 constexpr int kEntryAt = 4;
 constexpr int kReturnAt = 6;

@@ -5,12 +5,14 @@
 #include "fiber.h"
 #include "launching.h"
 
-namespace emulation {
-namespace {
-
 #if defined(__SANITIZE_THREAD__)
 #define ORRERY_UNDER_TSAN 1
+// a race ends the program, as every other mistake does
+extern "C" const char* __tsan_default_options() { return "halt_on_error=1:atexit_sleep_ms=0"; }
 #endif
+
+namespace emulation {
+namespace {
 
 class Mistake : public ::testing::Test {
  protected:
@@ -102,7 +104,8 @@ TEST_F(Mistake, RowOfAMatrixAtAnOddAddress) {
 __global__ void fill(float* out, float value) { out[threadIdx.x] = value; }
 TEST_F(Mistake, HostPointerGivenToAKernel) {
   std::vector<float> host(32);
-  EXPECT_DEATH(run({1, 32}, fill, host.data(), 1.0f), "kernel emulation::fill: argument 0 points to");
+  EXPECT_DEATH(run({1, 32}, fill, host.data(), 1.0f),
+               "kernel emulation::fill: argument 0 points to");
 }
 
 struct Window {
