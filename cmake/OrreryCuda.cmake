@@ -38,7 +38,8 @@ message(STATUS "CUDA: ${ORRERY_CUDA_MODE}")
 # orrery_cuda_sources(target files...): adds *.cu files to a target, in the mode of this build
 function(orrery_cuda_sources target)
   if(ORRERY_CUDA_MODE STREQUAL "emulate")
-    set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
+    # an ordinary compiler does not know #pragma unroll
+    set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++;-Wno-unknown-pragmas")
   endif()
   target_sources(${target} PRIVATE ${ARGN})
 endfunction()
