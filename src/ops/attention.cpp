@@ -10,11 +10,18 @@ void attention_backward(Context& ctx, View<const float, 4> q, View<const float, 
                         View<const float, 3> log_sum, View<const float, 4> dout, View<float, 4> dq,
                         View<float, 4> dk, View<float, 4> dv);
 }  // namespace cpu
+namespace cuda {
+void attention(Context& ctx, View<const float, 4> q, View<const float, 4> k, View<const float, 4> v,
+               float scale, bool causal, View<float, 4> out, View<float, 3> log_sum);
+void attention(Context& ctx, View<const bf16, 4> q, View<const bf16, 4> k, View<const bf16, 4> v,
+               float scale, bool causal, View<bf16, 4> out);
+}  // namespace cuda
 
 namespace {
 
-void check_inputs(const char* op, View<const float, 4> q, View<const float, 4> k,
-                  View<const float, 4> v, bool causal) {
+template <typename T>
+void check_inputs(const char* op, View<const T, 4> q, View<const T, 4> k, View<const T, 4> v,
+                  bool causal) {
   const Shape keys = {q.size(0), k.size(1), q.size(2), q.size(3)};
   check(k.shape() == keys && v.shape() == keys, op, ": q is ", q.shape(), ", k ", k.shape(), ", v ",
         v.shape(),
@@ -24,11 +31,25 @@ void check_inputs(const char* op, View<const float, 4> q, View<const float, 4> k
         k.size(1), " keys, at least as many were needed");
 }
 
-void check_dense(const char* op, const char* name, View<const float, 4> view,
-                 View<const float, 4> like) {
+template <typename T, typename U>
+void check_dense(const char* op, const char* name, View<T, 4> view, View<U, 4> like) {
   check(view.sizes() == like.sizes(), op, ": ", name, " is ", view.shape(), ", ", like.shape(),
         " was needed");
   check(view.stride(3) == 1, op, ": ", name, " needs a contiguous last dimension");
+}
+
+template <typename T>
+void check_attention(const Context& ctx, View<const T, 4> q, View<const T, 4> k, View<const T, 4> v,
+                     bool causal, View<T, 4> out) {
+  check_inputs("attention", q, k, v, causal);
+  check_dense("attention", "q", q, q);
+  check_dense("attention", "k", k, k);
+  check_dense("attention", "v", v, v);
+  check_dense("attention", "out", out, q);
+  // a row is at most one warp's registers
+  constexpr i64 kWidest = 128;
+  check(ctx.device() == Device::cpu || q.size(3) <= kWidest, "attention: heads have ", q.size(3),
+        " values, on a CUDA device at most ", kWidest, " are supported");
 }
 
 void check_log_sum(const char* op, View<const float, 3> log_sum, View<const float, 4> q) {
@@ -41,13 +62,19 @@ void check_log_sum(const char* op, View<const float, 3> log_sum, View<const floa
 
 void attention(Context& ctx, View<const float, 4> q, View<const float, 4> k, View<const float, 4> v,
                float scale, bool causal, View<float, 4> out, View<float, 3> log_sum) {
-  check_inputs("attention", q, k, v, causal);
-  check_dense("attention", "q", q, q);
-  check_dense("attention", "k", k, k);
-  check_dense("attention", "v", v, v);
-  check_dense("attention", "out", out, q);
+  check_attention(ctx, q, k, v, causal, out);
   if (log_sum) check_log_sum("attention", log_sum, q);
-  ORRERY_ON_CPU(ctx, attention, q, k, v, scale, causal, out, log_sum);
+  ORRERY_ON_DEVICE(ctx, attention, q, k, v, scale, causal, out, log_sum);
+}
+
+void attention(Context& ctx, View<const bf16, 4> q, View<const bf16, 4> k, View<const bf16, 4> v,
+               [[maybe_unused]] float scale, bool causal, View<bf16, 4> out) {
+  check_attention(ctx, q, k, v, causal, out);
+  check(ctx.device() == Device::cuda,
+        "attention: rows of bf16 are taken on a CUDA device only, this context is the CPU's");
+#if ORRERY_CUDA
+  cuda::attention(ctx, q, k, v, scale, causal, out);
+#endif
 }
 
 void attention_backward(Context& ctx, View<const float, 4> q, View<const float, 4> k,

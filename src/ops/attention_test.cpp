@@ -28,6 +28,8 @@ constexpr Case kCases[] = {
     {1, 1, 31, 2, 15, false},
     {1, 64, 15, 1, 17, false},
     {1, 130, 257, 1, 64, true},
+    {1, 1, 257, 2, 64, false},
+    {1, 6, 70, 1, 128, false},
 };
 
 std::string name_of_case(const Case& c) {
@@ -80,7 +82,77 @@ struct Pass {
   }
 };
 
-TEST_ON_EVERY_PATH(Attention, EqualsReference) {
+// the same rows where a context works
+template <typename T>
+struct Rows {
+  Case c;
+  Buffer<T> q, k, v, out;
+  Buffer<float> log_sum;
+
+  Rows(Context& ctx, const Case& case_)
+      : c(case_),
+        q(ctx, drawn(c.queries, 1)),
+        k(ctx, drawn(c.keys, 2)),
+        v(ctx, drawn(c.keys, 3)),
+        out(ctx, c.batch * c.queries * c.heads * c.dim),
+        log_sum(ctx, c.batch * c.heads * c.queries) {}
+
+  std::vector<T> drawn(i64 tokens, u64 seed) const {
+    std::vector<T> values;
+    for (const float value : random_values(c.batch * tokens * c.heads * c.dim, seed)) {
+      values.push_back(T(value));
+    }
+    return values;
+  }
+  View<T, 4> at_queries(Buffer<T>& rows) {
+    return rows.template view<4>({c.batch, c.queries, c.heads, c.dim});
+  }
+  View<T, 4> at_keys(Buffer<T>& rows) {
+    return rows.template view<4>({c.batch, c.keys, c.heads, c.dim});
+  }
+  View<float, 3> sums() { return log_sum.view<3>({c.batch, c.heads, c.queries}); }
+};
+
+TEST_ON_EVERY_BACKEND(Attention, EqualsReference) {
+  for (const Case& c : kCases) {
+    Rows<float> pass(ctx, c);
+    Pass<double> expected(c);
+    const auto scale = static_cast<float>(expected.scale);
+    attention(ctx, pass.at_queries(pass.q), pass.at_keys(pass.k), pass.at_keys(pass.v), scale,
+              c.causal, pass.at_queries(pass.out), pass.sums());
+    expected.reference();
+    const auto where = name_of_case(c);
+    // scores of up to 5 are good to 1e-6, and so are weights; 257 weighted sums of values up to 4
+    // add little
+    const auto with = pass.out.values();
+    EXPECT_LE(max_difference(with, expected.out), 1e-5) << where;
+    EXPECT_LE(max_difference(pass.log_sum.values(), expected.log_sum), 1e-5) << where;
+
+    // log_sum is optional
+    attention(ctx, pass.at_queries(pass.q), pass.at_keys(pass.k), pass.at_keys(pass.v), scale,
+              c.causal, pass.at_queries(pass.out));
+    EXPECT_TRUE(same_bits(pass.out.values(), with)) << where;
+  }
+}
+
+TEST(CudaAttention, Bf16EqualsReference) {
+  ORRERY_NEEDS_CUDA;
+  Context ctx(on_cuda());
+  for (const Case& c : kCases) {
+    Rows<bf16> pass(ctx, c);
+    Pass<double> expected(c);
+    expected.q = converted<double>(pass.q.values());
+    expected.k = converted<double>(pass.k.values());
+    expected.v = converted<double>(pass.v.values());
+    attention(ctx, pass.at_queries(pass.q), pass.at_keys(pass.k), pass.at_keys(pass.v),
+              static_cast<float>(expected.scale), c.causal, pass.at_queries(pass.out));
+    expected.reference();
+    // weights are rounded by 2^-9, their sum is not, and the result is: values reach 4
+    EXPECT_LE(max_difference(pass.out.values(), expected.out), 4 * 0x1p-7) << name_of_case(c);
+  }
+}
+
+TEST_ON_EVERY_PATH(Attention, BackwardEqualsReference) {
   Context ctx({.threads = 2});
   for (const Case& c : kCases) {
     Pass<float> pass(c);
@@ -88,19 +160,51 @@ TEST_ON_EVERY_PATH(Attention, EqualsReference) {
     pass.run(ctx);
     expected.reference();
     const auto where = name_of_case(c);
-    // scores of up to 5 are good to 1e-6, and so are weights; 257 weighted sums of values up to 4
-    // add little
-    EXPECT_LE(max_difference(pass.out, expected.out), 1e-5) << where;
-    EXPECT_LE(max_difference(pass.log_sum, expected.log_sum), 1e-5) << where;
+    // as above
     EXPECT_LE(max_difference(pass.dq, expected.dq), 1e-5) << where;
     EXPECT_LE(max_difference(pass.dk, expected.dk), 2e-5) << where;
     EXPECT_LE(max_difference(pass.dv, expected.dv), 2e-5) << where;
+  }
+}
 
-    // log_sum is optional
-    const auto with = pass.out;
-    attention(ctx, pass.at_queries(pass.q), pass.at_keys(pass.k), pass.at_keys(pass.v),
-              static_cast<float>(pass.scale), c.causal, pass.at_queries(pass.out));
-    EXPECT_TRUE(same_bits(pass.out, with)) << where;
+// slices of rows that hold q, k and v beside each other, against the same rows apart
+template <typename T>
+void expect_slices_are_read(Context& ctx, i64 tokens, i64 dim) {
+  const i64 batch = 2, heads = 3, width = 3 * heads * dim;
+  Rows<T> apart(ctx, {batch, tokens, tokens, heads, dim, false});
+  std::vector<T> joint;
+  const auto q = apart.q.values(), k = apart.k.values(), v = apart.v.values();
+  for (i64 row = 0; row < batch * tokens; ++row) {
+    for (const auto* part : {&q, &k, &v}) {
+      const auto from = part->begin() + row * heads * dim;
+      joint.insert(joint.end(), from, from + heads * dim);
+    }
+  }
+  Buffer<T> joint_there(ctx, joint), out(ctx, batch * tokens * heads * dim);
+  const auto slice = [&](i64 index) {
+    return View<const T, 4>(joint_there.data() + index * heads * dim, {batch, tokens, heads, dim},
+                            {tokens * width, width, dim, 1});
+  };
+  attention(ctx, View<const T, 4>(apart.at_queries(apart.q)),
+            View<const T, 4>(apart.at_keys(apart.k)), View<const T, 4>(apart.at_keys(apart.v)),
+            0.25f, false, apart.at_queries(apart.out));
+  attention(ctx, slice(0), slice(1), slice(2), 0.25f, false,
+            out.template view<4>({batch, tokens, heads, dim}));
+  EXPECT_TRUE(same_bits(out.values(), apart.out.values())) << tokens << " tokens of " << dim;
+}
+
+TEST_ON_EVERY_BACKEND(Attention, ForwardReadsSlicesOfOneProjection) {
+  // 20 values are read whole, 7 one by one
+  for (const i64 tokens : {3, 21}) {
+    for (const i64 dim : {20, 7}) expect_slices_are_read<float>(ctx, tokens, dim);
+  }
+}
+
+TEST(CudaAttention, Bf16ReadsSlicesOfOneProjection) {
+  ORRERY_NEEDS_CUDA;
+  Context ctx(on_cuda());
+  for (const i64 tokens : {3, 21}) {
+    for (const i64 dim : {16, 20, 7}) expect_slices_are_read<bf16>(ctx, tokens, dim);
   }
 }
 
@@ -142,17 +246,19 @@ TEST_ON_EVERY_PATH(Attention, ReadsSlicesOfOneProjection) {
   }
 }
 
-TEST_ON_EVERY_PATH(Attention, SurvivesLargeScores) {
-  Context ctx({.threads = 1});
+TEST_ON_EVERY_BACKEND(Attention, SurvivesLargeScores) {
   for (const i64 tokens : {3, 40}) {
-    Pass<float> pass({1, tokens, tokens, 1, 8, true});
-    Pass<double> expected({1, tokens, tokens, 1, 8, true});
-    for (float& value : pass.q) value *= 300;
+    const Case c = {1, tokens, tokens, 1, 8, true};
+    Rows<float> pass(ctx, c);
+    Pass<double> expected(c);
     for (double& value : expected.q) value *= 300;
-    pass.run(ctx);
+    // the draws are floats, their products with 300 rounded once
+    Buffer<float> large(ctx, converted<float>(expected.q));
+    attention(ctx, pass.at_queries(large), pass.at_keys(pass.k), pass.at_keys(pass.v),
+              static_cast<float>(expected.scale), true, pass.at_queries(pass.out));
     expected.reference();
     // scores reach 1000 and are good to 2^-14: so are weights that are neither 0 nor 1
-    EXPECT_LE(max_difference(pass.out, expected.out), 1e-3) << tokens << " tokens";
+    EXPECT_LE(max_difference(pass.out.values(), expected.out), 1e-3) << tokens << " tokens";
   }
 }
 
@@ -197,6 +303,22 @@ TEST(Attention, RefusesWrongShapes) {
   EXPECT_THROW(attention(ctx, four(3, 2), four(0, 2), four(0, 2), 1.0f, false, four(3, 2)), Error);
   EXPECT_THROW(attention(ctx, four(3, 2), four(3, 2), four(3, 2), 1.0f, false, four(3, 2),
                          View<float, 3>(values.data(), {2, 3, 2})),
+               Error);
+}
+
+TEST(Attention, RefusesBf16OnTheCpu) {
+  Context ctx({.threads = 1});
+  std::vector<bf16> values(48);
+  const View<bf16, 4> rows(values.data(), {2, 3, 1, 8});
+  EXPECT_THROW(attention(ctx, rows, rows, rows, 1.0f, false, rows), Error);
+}
+
+TEST(CudaAttention, RefusesHeadsWiderThanAWarpHolds) {
+  ORRERY_NEEDS_CUDA;
+  Context ctx(on_cuda());
+  Rows<float> pass(ctx, {1, 2, 2, 1, 129, false});
+  EXPECT_THROW(attention(ctx, pass.at_queries(pass.q), pass.at_keys(pass.k), pass.at_keys(pass.v),
+                         1.0f, false, pass.at_queries(pass.out)),
                Error);
 }
 

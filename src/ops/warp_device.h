@@ -4,6 +4,7 @@
 // to lane v % 32 of the warp that has the row, aligned or not: alignment changes loads, never the
 // order of a sum.
 
+#include "base/bf16.h"
 #include "device/cuda.h"
 #include "tensor/view.h"
 
@@ -47,6 +48,21 @@ __device__ inline Four load_four(const float* from, i64 count) {
   return four;
 }
 
+// the same of bf16, where aligned is at a multiple of 8 bytes
+template <bool kAligned>
+__device__ inline Four load_four(const bf16* from, i64 count) {
+  Four four;
+  if constexpr (kAligned) {
+    const uint2 loaded = *reinterpret_cast<const uint2*>(from);
+    four = {{__uint_as_float(loaded.x << 16), __uint_as_float(loaded.x & 0xffff0000u),
+             __uint_as_float(loaded.y << 16), __uint_as_float(loaded.y & 0xffff0000u)}};
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) four.v[i] = i < count ? static_cast<float>(from[i]) : 0.0f;
+  }
+  return four;
+}
+
 template <bool kAligned>
 __device__ inline void store_four(const Four& four, float* to, i64 count) {
   if constexpr (kAligned) {
@@ -55,6 +71,22 @@ __device__ inline void store_four(const Four& four, float* to, i64 count) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (i < count) to[i] = four.v[i];
+    }
+  }
+}
+
+template <bool kAligned>
+__device__ inline void store_four(const Four& four, bf16* to, i64 count) {
+  if constexpr (kAligned) {
+    const auto pair = [](float low, float high) {
+      return static_cast<u32>(bf16(low).bits) | static_cast<u32>(bf16(high).bits) << 16;
+    };
+    *reinterpret_cast<uint2*>(to) =
+        make_uint2(pair(four.v[0], four.v[1]), pair(four.v[2], four.v[3]));
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (i < count) to[i] = bf16(four.v[i]);
     }
   }
 }
