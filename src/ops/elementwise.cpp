@@ -8,15 +8,15 @@ void add_scaled(Context& ctx, float factor, View<const float, 1> x, View<float, 
 void scale(Context& ctx, float factor, View<float, 1> x);
 void add_column_sums(Context& ctx, View<const float, 2> x, View<float, 1> sums);
 double sum_of_squares(Context& ctx, View<const float, 1> x);
-void squared_distances(Context& ctx, View<const float, 2> a, View<const float, 2> b, float factor,
-                       View<float, 1> out);
+void squared_distances(Context& ctx, View<const float, 3> a, View<const float, 3> b, float factor,
+                       View<float, 2> out);
 }  // namespace cpu
 namespace cuda {
 void add(Context& ctx, View<const float, 1> a, View<const float, 1> b, View<float, 1> y);
 void add_scaled(Context& ctx, float factor, View<const float, 1> x, View<float, 1> y);
 void scale(Context& ctx, float factor, View<float, 1> x);
-void squared_distances(Context& ctx, View<const float, 2> a, View<const float, 2> b, float factor,
-                       View<float, 1> out);
+void squared_distances(Context& ctx, View<const float, 3> a, View<const float, 3> b, float factor,
+                       View<float, 2> out);
 }  // namespace cuda
 
 void add(Context& ctx, View<const float, 1> a, View<const float, 1> b, View<float, 1> y) {
@@ -51,10 +51,23 @@ double sum_of_squares(Context& ctx, View<const float, 1> x) {
 
 void squared_distances(Context& ctx, View<const float, 2> a, View<const float, 2> b, float factor,
                        View<float, 1> out) {
+  const auto as_block = [](View<const float, 2> rows) {
+    return View<const float, 3>(rows.data(), {1, rows.size(0), rows.size(1)},
+                                {0, rows.stride(0), rows.stride(1)});
+  };
+  check(out.contiguous(), "squared_distances: out must be contiguous");
+  squared_distances(ctx, as_block(a), as_block(b), factor,
+                    View<float, 2>(out.data(), {1, out.size(0)}));
+}
+
+void squared_distances(Context& ctx, View<const float, 3> a, View<const float, 3> b, float factor,
+                       View<float, 2> out) {
   check(a.sizes() == b.sizes(), "squared_distances: a is ", a.shape(), ", b is ", b.shape());
-  check(out.size(0) == a.size(0), "squared_distances: out has ", out.size(0), " values for ",
-        a.size(0), " rows");
-  check(a.stride(1) == 1 && b.stride(1) == 1, "squared_distances: contiguous rows were needed");
+  check(out.size(0) == a.size(0) && out.size(1) == a.size(1), "squared_distances: out is ",
+        out.shape(), ", a is ", a.shape());
+  check(a.stride(2) == 1 && b.stride(2) == 1, "squared_distances: contiguous rows were needed");
+  check(out.contiguous(), "squared_distances: out must be contiguous");
+  if (out.numel() == 0) return;
   ORRERY_ON_DEVICE(ctx, squared_distances, a, b, factor, out);
 }
 

@@ -53,14 +53,16 @@ constexpr int kWarps = 4;
 
 // memory-bound, and small: one warp a row
 template <bool kAligned>
-__global__ void squared_distances_kernel(View<const float, 2> a, View<const float, 2> b,
-                                         float factor, View<float, 1> out) {
+__global__ void squared_distances_kernel(View<const float, 3> a, View<const float, 3> b,
+                                         float factor, float* out) {
   const i64 row = static_cast<i64>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
-  if (row >= a.size(0)) return;
+  const i64 i = row / a.size(1);
+  const i64 j = row - i * a.size(1);
+  if (i >= a.size(0)) return;
   const i64 lane = threadIdx.x % kWarp;
-  const i64 dim = a.size(1);
-  const float* left = a.data() + row * a.stride(0);
-  const float* right = b.data() + row * b.stride(0);
+  const i64 dim = a.size(2);
+  const float* left = a.data() + i * a.stride(0) + j * a.stride(1);
+  const float* right = b.data() + i * b.stride(0) + j * b.stride(1);
   float sum = 0;
   for (i64 k = 4 * lane; k < dim; k += 4 * kWarp) {
     const Four x = load_four<kAligned>(left + k, dim - k);
@@ -72,7 +74,7 @@ __global__ void squared_distances_kernel(View<const float, 2> a, View<const floa
     }
   }
   sum = group_sum(sum);
-  if (lane == 0) out(row) = factor * sum;
+  if (lane == 0) out[row] = factor * sum;
 }
 
 }  // namespace
@@ -91,13 +93,12 @@ void scale(Context& ctx, float factor, View<float, 1> x) {
   pass_over_rows(ctx, "scale", in_fours(x), 1, 1, x.size(0), Scale{factor, x.data()});
 }
 
-void squared_distances(Context& ctx, View<const float, 2> a, View<const float, 2> b, float factor,
-                       View<float, 1> out) {
-  if (a.size(0) == 0) return;
+void squared_distances(Context& ctx, View<const float, 3> a, View<const float, 3> b, float factor,
+                       View<float, 2> out) {
   const auto kernel =
       in_fours(a) && in_fours(b) ? squared_distances_kernel<true> : squared_distances_kernel<false>;
-  launch(ctx, {"squared_distances", dim3(blocks_for(a.size(0), kWarps)), dim3(kWarps * kWarp)},
-         kernel, a, b, factor, out);
+  launch(ctx, {"squared_distances", dim3(blocks_for(out.numel(), kWarps)), dim3(kWarps * kWarp)},
+         kernel, a, b, factor, out.data());
 }
 
 }  // namespace orrery::cuda

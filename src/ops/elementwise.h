@@ -26,5 +26,8 @@ double sum_of_squares(Context& ctx, View<const float, 1> x);
 // dim]
 void squared_distances(Context& ctx, View<const float, 2> a, View<const float, 2> b, float factor,
                        View<float, 1> out);
+// the same over blocks of rows: a, b [blocks, rows, dim], out [blocks, rows] contiguous
+void squared_distances(Context& ctx, View<const float, 3> a, View<const float, 3> b, float factor,
+                       View<float, 2> out);
 
 }  // namespace orrery

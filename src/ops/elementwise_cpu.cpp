@@ -154,13 +154,16 @@ double sum_of_squares(Context& ctx, View<const float, 1> x) {
   return sum;
 }
 
-void squared_distances(Context& ctx, View<const float, 2> a, View<const float, 2> b, float factor,
-                       View<float, 1> out) {
+void squared_distances(Context& ctx, View<const float, 3> a, View<const float, 3> b, float factor,
+                       View<float, 2> out) {
   const auto kernel = ORRERY_KERNEL(SquaredDistance);
-  const i64 rows = std::max<i64>(1, kValuesPerPiece / std::max<i64>(1, a.size(1)));
-  ctx.parallel_ranges(a.size(0), rows, [&](i64 begin, i64 end, int) {
+  const i64 grain = std::max<i64>(1, kValuesPerPiece / std::max<i64>(1, a.size(2)));
+  const auto row_of = [](View<const float, 3> view, i64 r) {
+    return view.data() + r / view.size(1) * view.stride(0) + r % view.size(1) * view.stride(1);
+  };
+  ctx.parallel_ranges(out.numel(), grain, [&](i64 begin, i64 end, int) {
     for (i64 r = begin; r < end; ++r) {
-      out(r) = factor * kernel(a.data() + r * a.stride(0), b.data() + r * b.stride(0), a.size(1));
+      out.data()[r] = factor * kernel(row_of(a, r), row_of(b, r), a.size(2));
     }
   });
 }

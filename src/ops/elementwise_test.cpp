@@ -76,6 +76,22 @@ TEST_ON_EVERY_BACKEND(Elementwise, SquaredDistancesEqualReference) {
   }
 }
 
+TEST_ON_EVERY_BACKEND(Elementwise, SquaredDistancesOfBlocksShareARowEach) {
+  const i64 blocks = 3, rows = 5, dim = 21;
+  const auto a = random_values(blocks * rows * dim, 6), b = random_values(blocks * dim, 7);
+  Buffer<float> left(ctx, a), right(ctx, b), out(ctx, blocks * rows);
+  squared_distances(ctx, left.view<3>({blocks, rows, dim}),
+                    View<const float, 3>(right.data(), {blocks, rows, dim}, {dim, 0, 1}), 0.5f,
+                    out.view<2>({blocks, rows}));
+  std::vector<float> expected(static_cast<std::size_t>(blocks * rows));
+  for (i64 block = 0; block < blocks; ++block) {
+    squared_distances_ref<float>(View<const float, 2>(a.data() + block * rows * dim, {rows, dim}),
+                                 View<const float, 2>(b.data() + block * dim, {rows, dim}, {0, 1}),
+                                 0.5, View<float, 1>(expected.data() + block * rows, {rows}));
+  }
+  EXPECT_LE(max_difference(out.values(), expected), static_cast<double>(dim) * 0x1p-20);
+}
+
 TEST(Elementwise, SameBitsForAnyThreads) {
   const auto x = random_values(3000 * 50, 8);
   expect_same_bits_for_any_threads([&](Context& ctx) {

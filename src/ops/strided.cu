@@ -35,6 +35,20 @@ struct AddTo {
   }
 };
 
+struct Add {
+  View<const float, 3> a, b;
+  View<float, 3> to;
+
+  template <bool kAligned>
+  __device__ void four(i64 i, i64 j, i64 k, i64 count) const {
+    Four sum = load_four<kAligned>(at(a, i, j, k), count);
+    const Four added = load_four<kAligned>(at(b, i, j, k), count);
+#pragma unroll
+    for (int n = 0; n < 4; ++n) sum.v[n] += added.v[n];
+    store_four<kAligned>(sum, at(to, i, j, k), count);
+  }
+};
+
 struct Fill {
   float value;
   float* to;
@@ -55,6 +69,11 @@ void copy(Context& ctx, View<const float, 3> from, View<float, 3> to) {
 void add_to(Context& ctx, View<const float, 3> from, View<float, 3> to) {
   pass_over_rows(ctx, "add_to", in_fours(from) && in_fours(to), to.size(0), to.size(1), to.size(2),
                  AddTo{from, to});
+}
+
+void add(Context& ctx, View<const float, 3> a, View<const float, 3> b, View<float, 3> to) {
+  pass_over_rows(ctx, "add", in_fours(a) && in_fours(b) && in_fours(to), to.size(0), to.size(1),
+                 to.size(2), Add{a, b, to});
 }
 
 void fill(Context& ctx, float value, View<float, 1> to) {

@@ -14,6 +14,9 @@ void copy(Context& ctx, View<const float, 3> from, View<float, 3> to);
 // to += from
 void add_to(Context& ctx, View<const float, 3> from, View<float, 3> to);
 
+// to = a + b; to may be either
+void add(Context& ctx, View<const float, 3> a, View<const float, 3> b, View<float, 3> to);
+
 // every element of a contiguous array
 void fill(Context& ctx, float value, View<float, 1> to);
 

@@ -37,6 +37,27 @@ TEST_ON_EVERY_BACKEND(Strided, CopiesAndAddsBlocksThatLieApart) {
   }
 }
 
+TEST_ON_EVERY_BACKEND(Strided, AddsTwoBlocksThatLieApart) {
+  for (const i64 width : {1, 15, 16, 17, 192}) {
+    const auto a = random_values(3 * 4 * width, 1), b = random_values(5 * width, 2);
+    const auto before = random_values(3 * 5 * width, 3);
+    Buffer<float> a_there(ctx, a), b_there(ctx, b), to_there(ctx, before);
+    // one row block of 4, the second to the fifth of b, added to each of 3, into rows 1 .. 4 of 5
+    const View<const float, 3> repeated(b_there.data() + width, {3, 4, width}, {0, width, 1});
+    add(ctx, a_there.view<3>({3, 4, width}), repeated,
+        to_there.view<3>({3, 5, width}).slice(1, 1, 5));
+    const auto to = to_there.values();
+    for (i64 i = 0; i < 3 * 5 * width; ++i) {
+      const i64 block = i / width / 5, row = i / width % 5, k = i % width;
+      const float expected = row == 0
+                                 ? before[static_cast<std::size_t>(i)]
+                                 : a[static_cast<std::size_t>((block * 4 + row - 1) * width + k)] +
+                                       b[static_cast<std::size_t>(row * width + k)];
+      EXPECT_EQ(to[static_cast<std::size_t>(i)], expected) << "width " << width << " element " << i;
+    }
+  }
+}
+
 TEST_ON_EVERY_BACKEND(Strided, Fills) {
   for (const i64 count : {0, 1, 7, 40000}) {
     Buffer<float> x(ctx, std::vector<float>(static_cast<std::size_t>(count), 1.0f));

@@ -1,44 +1,46 @@
 #include "models/lewm/dynamics.h"
 
-#include <cstring>
-
 #include "base/error.h"
 #include "ops/elementwise.h"
+#include "ops/strided.h"
 
 namespace orrery::lewm {
 
 namespace {
 
-template <int Rank>
-void copy(View<const float, Rank> from, View<float, Rank> to) {
-  ORRERY_ASSERT(from.contiguous() && to.contiguous() && from.numel() == to.numel());
-  std::memcpy(to.data(), from.data(), static_cast<std::size_t>(from.numel()) * sizeof(float));
+// rows of one environment
+View<const float, 3> as_block(View<const float, 2> rows) {
+  return View<const float, 3>(rows.data(), {1, rows.size(0), rows.size(1)},
+                              {0, rows.stride(0), rows.stride(1)});
 }
 
 }  // namespace
 
 GoalDynamics::GoalDynamics(Context& ctx, const Model& model, Sizes sizes, Objective objective)
-    : model_(&model),
+    : ctx_(&ctx),
+      model_(&model),
       sizes_(sizes),
       objective_(objective),
       rollout_(make_rollout_state(ctx, model,
                                   {.samples = sizes.samples,
                                    .history = sizes.history,
-                                   .blocks = sizes.history - 1 + sizes.horizon})) {
-  check(sizes.environments >= 1, "planning: room for ", sizes.environments,
-        " environments was asked for, at least one is needed");
-  const i64 dim = model.config().latent();
-  const auto lay_out = [&](Arena& arena) {
-    contexts_ = arena.take<float, 3>({sizes.environments, sizes.history, dim});
-    prefixes_ = arena.take<float, 3>({sizes.environments, sizes.history - 1, action_dim()});
-    goals_ = arena.take<float, 2>({sizes.environments, dim});
-    last_ = arena.take<float, 2>({sizes.samples, dim});
-  };
+                                   .blocks = sizes.history - 1 + sizes.horizon,
+                                   .environments = sizes.environments})) {
   Arena measure;
   lay_out(measure);
-  memory_ = Block(measure.used());
+  memory_ = Block(ctx, measure.used());
   Arena arena(memory_);
   lay_out(arena);
+}
+
+void GoalDynamics::lay_out(Arena& arena) {
+  const i64 dim = model_->config().latent();
+  contexts_ = arena.take<float, 3>({sizes_.environments, sizes_.history, dim});
+  prefixes_ = arena.take<float, 3>({sizes_.environments, sizes_.history - 1, action_dim()});
+  goals_ = arena.take<float, 2>({sizes_.environments, dim});
+  last_ = arena.take<float, 3>({sizes_.environments, sizes_.samples, dim});
+  plan_ = arena.take<float, 2>({sizes_.horizon, action_dim()});
+  imagined_ = arena.take<float, 2>({sizes_.history + sizes_.horizon, dim});
 }
 
 void GoalDynamics::begin(i64 environments) {
@@ -56,46 +58,63 @@ void GoalDynamics::observe(i64 environment, View<const float, 2> context,
         context.shape(), ", needed (", sizes_.history, ", ", dim, ")");
   check(goal.size(0) == dim, "planning: the goal has ", goal.size(0),
         " numbers, the model's latents ", dim);
-  copy(context, contexts_[environment]);
-  copy(goal, goals_[environment]);
+  copy(*ctx_, as_block(context), contexts_.slice(0, environment, environment + 1));
+  copy(*ctx_, View<const float, 3>(goal.data(), {1, 1, dim}, {0, 0, goal.stride(0)}),
+       View<float, 3>(goals_[environment].data(), {1, 1, dim}));
   if (sizes_.history > 1) {
     check(prefix && prefix.size(0) == sizes_.history - 1 && prefix.size(1) == action_dim(),
           "planning: ", sizes_.history, " context frames need the ", sizes_.history - 1,
           " blocks of actions between them");
-    copy(prefix, prefixes_[environment]);
+    copy(*ctx_, as_block(prefix), prefixes_.slice(0, environment, environment + 1));
   }
-}
-
-View<const float, 2> GoalDynamics::context_of(i64 environment) const {
-  return contexts_[environment];
-}
-
-View<const float, 2> GoalDynamics::prefix_of(i64 environment) const {
-  return sizes_.history > 1 ? View<const float, 2>(prefixes_[environment]) : View<const float, 2>();
 }
 
 void GoalDynamics::rollout_cost(Context& ctx, i64 first_environment, View<const float, 4> actions,
                                 View<float, 2> cost) {
-  const i64 samples = actions.size(1);
+  const i64 group = actions.size(0), samples = actions.size(1);
   const i64 dim = model_->config().latent();
+  check(first_environment >= 0 && first_environment + group <= environments_ &&
+            samples <= sizes_.samples,
+        "planning: candidates of environments ", first_environment, " to ",
+        first_environment + group - 1, ", ", samples, " each; ", environments_,
+        " environments were observed, ", sizes_.samples, " candidates each were planned for");
+  const i64 end = first_environment + group;
+  const View<float, 3> last(last_.data(), {group, samples, dim});
+  rollout(ctx, *model_, rollout_,
+          {.context = contexts_.slice(0, first_environment, end),
+           .prefix = sizes_.history > 1 ? prefixes_.slice(0, first_environment, end)
+                                        : View<const float, 3>(),
+           .actions = actions},
+          {.last = last});
+  // a goal is one row for all candidates of its environment
+  const View<const float, 3> goals(goals_[first_environment].data(), {group, samples, dim},
+                                   {dim, 0, 1});
   const float factor =
       objective_.reduction == Objective::Reduction::sum ? 1.0f : 1.0f / static_cast<float>(dim);
-  const auto last = last_.slice(0, 0, samples);
-  for (i64 e = 0; e < actions.size(0); ++e) {
-    const i64 environment = first_environment + e;
-    rollout(ctx, *model_, rollout_, context_of(environment), prefix_of(environment), actions[e], {},
-            last);
-    const View<const float, 2> goal(&goals_(environment, 0), {samples, dim}, {0, 1});
-    squared_distances(ctx, last, goal, factor, cost[e]);
-  }
+  squared_distances(ctx, last, goals, factor, cost);
 }
 
 void GoalDynamics::imagine(Context& ctx, i64 environment, View<const float, 2> plan,
                            View<float, 2> latents) {
-  const View<const float, 3> actions(plan.data(), {1, plan.size(0), plan.size(1)});
-  const View<float, 3> into(latents.data(), {1, latents.size(0), latents.size(1)});
-  rollout(ctx, *model_, rollout_, context_of(environment), prefix_of(environment), actions, into,
-          {});
+  check(environment >= 0 && environment < environments_, "planning: environment ", environment,
+        " of ", environments_);
+  check(plan.shape() == plan_.shape() && latents.shape() == imagined_.shape() &&
+            plan.contiguous() && latents.contiguous(),
+        "planning: a plan to imagine is ", plan.shape(), ", its latents ", latents.shape(),
+        "; contiguous ", plan_.shape(), " and ", imagined_.shape(), " were needed");
+  const auto bytes = [](auto view) {
+    return static_cast<std::size_t>(view.numel()) * sizeof(float);
+  };
+  const i64 steps = plan_.size(0), width = plan_.size(1);
+  const i64 frames = imagined_.size(0), dim = imagined_.size(1);
+  ctx.upload(plan_.data(), plan.data(), bytes(plan_));
+  rollout(ctx, *model_, rollout_,
+          {.context = contexts_.slice(0, environment, environment + 1),
+           .prefix = sizes_.history > 1 ? prefixes_.slice(0, environment, environment + 1)
+                                        : View<const float, 3>(),
+           .actions = View<const float, 4>(plan_.data(), {1, 1, steps, width})},
+          {.latents = View<float, 4>(imagined_.data(), {1, 1, frames, dim})});
+  ctx.download(latents.data(), imagined_.data(), bytes(imagined_));
 }
 
 }  // namespace orrery::lewm

@@ -19,8 +19,10 @@ struct Objective {
 //
 //   cost[e, s] = sum_d (last predicted latent[e, s, d] - goal latent[e, d])^2
 //
-// Latents are set before planning (observe), candidates come z-scored. One block of memory; nothing
-// allocates after construction.
+// Latents are set before planning (observe), candidates come z-scored. One block of memory where
+// the context's operations run, which is where all views lie but those of imagine; nothing
+// allocates after construction. On a CUDA device a call's environments and candidates go through
+// together.
 class GoalDynamics final : public Dynamics {
  public:
   struct Sizes {
@@ -30,7 +32,7 @@ class GoalDynamics final : public Dynamics {
     i64 history = 1;  // context frames
   };
 
-  // The model outlives the dynamics.
+  // Context and model outlive the dynamics.
   GoalDynamics(Context& ctx, const Model& model, Sizes sizes, Objective objective = {});
 
   // How many environments the next plan is for; their contexts and goals are set anew.
@@ -46,13 +48,13 @@ class GoalDynamics final : public Dynamics {
                     View<float, 2> cost) override;
 
   // What the model imagines for one plan [horizon, A]: latents [history + horizon, D], the context
-  // first.
+  // first. For people to look at: both are the host's.
   void imagine(Context& ctx, i64 environment, View<const float, 2> plan, View<float, 2> latents);
 
  private:
-  View<const float, 2> context_of(i64 environment) const;
-  View<const float, 2> prefix_of(i64 environment) const;
+  void lay_out(Arena& arena);
 
+  Context* ctx_;
   const Model* model_;
   Sizes sizes_;
   Objective objective_;
@@ -62,7 +64,9 @@ class GoalDynamics final : public Dynamics {
   View<float, 3> contexts_;  // [environments, history, D]
   View<float, 3> prefixes_;  // [environments, history - 1, A]
   View<float, 2> goals_;     // [environments, D]
-  View<float, 2> last_;      // [samples, D]
+  View<float, 3> last_;      // [environments, samples, D]
+  View<float, 2> plan_;      // [horizon, A], to imagine
+  View<float, 2> imagined_;  // [history + horizon, D]
 };
 
 }  // namespace orrery::lewm

@@ -2,103 +2,140 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "base/error.h"
 #include "ops/attention.h"
 #include "ops/image.h"
 #include "ops/layer_norm.h"
+#include "ops/norm_linear.h"
+#include "ops/strided.h"
 
 namespace orrery::lewm {
 
 namespace {
 
-// tokens per chunk: about 1,000 rows keep every product efficient while the MLP's hidden rows (3
-// MB) stay near the cores
+// CPU: about 1,000 rows keep every product efficient while the MLP's hidden rows (3 MB) stay near
+// the cores
 constexpr i64 kChunkTokens = 1024;
+// CUDA: a chunk's rows go through all layers within this share of the L2 cache. A row of the
+// published size is 9.2 KB in f32 (stream, norm, q|k|v, attended, MLP), 6.1 KB in bf16: 37 MB of an
+// H100's 50 are 4,100 and 6,200 rows, 16 and 24 frames.
+constexpr double kCacheShare = 0.75;
+// ... but never fewer rows than give every multiprocessor one tile of 128 rows, cache or not
+constexpr i64 kTileRows = 128;
 // PyTorch's LayerNorm default
 constexpr float kHeadNormEps = 1e-5f;
 
-void lay_out(Arena& arena, const Config& config, EncoderState& state) {
+template <typename Act>
+void lay_out_rows(Arena& arena, const Config& config, const EncoderState& state,
+                  EncoderRows<Act>& to) {
+  const EncoderConfig& e = config.encoder;
+  const i64 rows = state.chunk * (1 + state.grid_h * state.grid_w);
+  to.qkv = arena.take<Act, 2>({rows, 3 * e.hidden});
+  to.attended = arena.take<Act, 2>({rows, e.hidden});
+  to.hidden = arena.take<Act, 2>({rows, e.mlp});
+  to.head = HeadRows<Act>(arena, config.projector, state.chunk);
+}
+
+void lay_out(Arena& arena, const Model& model, EncoderState& state) {
+  const Config& config = model.config();
   const EncoderConfig& e = config.encoder;
   const i64 patches = state.grid_h * state.grid_w;
-  const i64 rows = state.chunk * (1 + patches);
   state.positions = arena.take<float, 2>({1 + patches, e.hidden});
   state.patches = arena.take<float, 3>({state.chunk, patches, e.patch_inputs()});
   state.tokens = arena.take<float, 3>({state.chunk, 1 + patches, e.hidden});
-  state.normed = arena.take<float, 2>({rows, e.hidden});
-  state.qkv = arena.take<float, 2>({rows, 3 * e.hidden});
-  state.attended = arena.take<float, 2>({rows, e.hidden});
-  state.hidden = arena.take<float, 2>({rows, e.mlp});
+  state.normed = arena.take<float, 2>({state.chunk * (1 + patches), e.hidden});
   state.cls = arena.take<float, 2>({state.chunk, e.hidden});
-  state.head = arena.take<float, 2>({state.chunk, config.projector.hidden});
+  if (model.narrow()) {
+    lay_out_rows(arena, config, state, state.narrow);
+  } else {
+    lay_out_rows(arena, config, state, state.wide);
+  }
 }
 
-// positions for this grid, the CLS token added to the first
+// frames that go through the layers together
+i64 chunk_of(const Context& ctx, const Model& model, i64 tokens, i64 frames) {
+  if (ctx.device() == Device::cpu) return std::clamp<i64>(kChunkTokens / tokens, 1, frames);
+  const EncoderConfig& e = model.config().encoder;
+  const CudaFacts facts = cuda_facts().at(static_cast<std::size_t>(ctx.device_index()));
+  const i64 between = (4 * e.hidden + e.mlp) * (model.narrow() ? 2 : 4);
+  const double row_bytes = static_cast<double>(2 * e.hidden * 4 + between);
+  const double in_cache = kCacheShare * static_cast<double>(facts.cache_bytes) / row_bytes;
+  const i64 rows = std::max(static_cast<i64>(in_cache), facts.multiprocessors * kTileRows);
+  // equal chunks
+  const i64 most = std::clamp<i64>(rows / tokens, 1, frames);
+  const i64 chunks = (frames + most - 1) / most;
+  return (frames + chunks - 1) / chunks;
+}
+
+// positions for this grid, the CLS token added to the first; made by the host, once
 void fill_positions(Context& ctx, const Model& model, EncoderState& state) {
   const EncoderConfig& e = model.config().encoder;
   const Encoder& encoder = model.weights().tensors.encoder;
+  Tensor positions = Tensor::zeros<float>({1 + state.grid_h * state.grid_w, e.hidden});
+  const auto rows = positions.view<float, 2>();
   const i64 trained = e.grid();
   // transformers' rule: taken as they are when the number of patches agrees and the image is square
   const bool as_trained =
       state.grid_h * state.grid_w == trained * trained && state.height == state.width;
   const View<const float, 2> grid = encoder.positions.slice(0, 1, 1 + trained * trained);
-  const View<float, 2> target = state.positions.slice(0, 1, 1 + state.grid_h * state.grid_w);
+  const View<float, 2> target = rows.slice(0, 1, rows.size(0));
   if (as_trained) {
-    std::memcpy(target.data(), grid.data(), static_cast<std::size_t>(grid.numel()) * sizeof(float));
+    std::copy_n(grid.data(), grid.numel(), target.data());
   } else {
-    bicubic_grid(ctx, grid.reshaped<3>({trained, trained, e.hidden}),
+    Context host({.threads = 1});
+    bicubic_grid(host, grid.reshaped<3>({trained, trained, e.hidden}),
                  target.reshaped<3>({state.grid_h, state.grid_w, e.hidden}));
   }
-  for (i64 d = 0; d < e.hidden; ++d)
-    state.positions(0, d) = encoder.positions(0, d) + encoder.cls(d);
+  for (i64 d = 0; d < e.hidden; ++d) rows(0, d) = encoder.positions(0, d) + encoder.cls(d);
+  ctx.upload(state.positions.data(), positions.bytes(),
+             static_cast<std::size_t>(positions.byte_count()));
+  ctx.synchronize();
 }
 
 // One block on rows [n * tokens, D]. With cls_only, keys and values come from all tokens and
 // everything after from the CLS tokens alone: the exact result where only they are used.
+template <typename Act>
 void encoder_block(Context& ctx, const Model& model, i64 layer, EncoderState& state, i64 frames,
                    bool cls_only) {
   const EncoderConfig& e = model.config().encoder;
   const Model::EncoderBlock& block = model.encoder[static_cast<std::size_t>(layer)];
-  const EncoderLayer& norms =
-      model.weights().tensors.encoder.layers[static_cast<std::size_t>(layer)];
+  const EncoderLayer& norms = model.tensors().encoder.layers[static_cast<std::size_t>(layer)];
+  const EncoderRows<Act>& scratch = state.rows<Act>();
   const i64 tokens = state.tokens.size(1);
   const i64 rows = frames * tokens;
   const auto x = state.tokens.slice(0, 0, frames).as_rows();
-  const auto normed = state.normed.slice(0, 0, rows);
-  const auto qkv = state.qkv.slice(0, 0, rows);
+  const auto qkv = scratch.qkv.slice(0, 0, rows);
 
-  layer_norm(ctx, x, norms.before.weight, norms.before.bias, e.norm_eps, normed);
-  linear(ctx, normed, block.qkv.weight, {.bias = block.qkv.bias}, qkv);
+  norm_linear(ctx, x, {.gain = norms.before.weight, .bias = norms.before.bias, .eps = e.norm_eps},
+              block.qkv.weight, {.bias = block.qkv.bias}, state.normed.slice(0, 0, rows), qkv);
 
-  const auto part = [&](i64 index) {
-    return qkv.slice(1, index * e.hidden, (index + 1) * e.hidden).data();
-  };
   const i64 row = 3 * e.hidden;
-  const View<float, 4>::Sizes strides = {tokens * row, row, e.head_dim(), 1};
   const auto heads = [&](i64 index, i64 count) {
-    return View<const float, 4>(part(index), {frames, count, e.heads, e.head_dim()}, strides);
+    return View<const Act, 4>(qkv.data() + index * e.hidden, {frames, count, e.heads, e.head_dim()},
+                              {tokens * row, row, e.head_dim(), 1});
   };
   const i64 queries = cls_only ? 1 : tokens;
-  const auto attended = state.attended.slice(0, 0, frames * queries);
+  const auto attended = scratch.attended.slice(0, 0, frames * queries);
   attention(ctx, heads(0, queries), heads(1, tokens), heads(2, tokens),
             1.0f / std::sqrt(static_cast<float>(e.head_dim())), false,
-            View<float, 4>(attended.data(), {frames, queries, e.heads, e.head_dim()}));
+            View<Act, 4>(attended.data(), {frames, queries, e.heads, e.head_dim()}));
 
   // from here on only the rows that were queries
   const View<float, 2> stream(x.data(), {frames * queries, e.hidden},
                               {cls_only ? tokens * e.hidden : e.hidden, 1});
-  const auto some = state.normed.slice(0, 0, frames * queries);
-  const auto hidden = state.hidden.slice(0, 0, frames * queries);
+  const auto hidden = scratch.hidden.slice(0, 0, frames * queries);
   linear(ctx, attended, block.output.weight, {.bias = block.output.bias, .residual = stream},
          stream);
-  layer_norm(ctx, stream, norms.after.weight, norms.after.bias, e.norm_eps, some);
-  linear(ctx, some, block.up.weight, {.bias = block.up.bias, .activation = Activation::gelu},
-         hidden);
+  norm_linear(ctx, stream,
+              {.gain = norms.after.weight, .bias = norms.after.bias, .eps = e.norm_eps},
+              block.up.weight, {.bias = block.up.bias, .activation = Activation::gelu},
+              state.normed.slice(0, 0, frames * queries), hidden);
   linear(ctx, hidden, block.down.weight, {.bias = block.down.bias, .residual = stream}, stream);
 }
 
 // state.patches hold the frames' patches
+template <typename Act>
 void encode_patches(Context& ctx, const Model& model, EncoderState& state, i64 frames,
                     View<float, 2> latents, const Probe* probe) {
   const EncoderConfig& e = model.config().encoder;
@@ -108,40 +145,36 @@ void encode_patches(Context& ctx, const Model& model, EncoderState& state, i64 f
     if (probe != nullptr) (*probe)(stage, layer, rows);
   };
 
-  if (probe != nullptr) {
-    const auto embedded = state.normed.slice(0, 0, frames * patches);
-    linear(ctx, state.patches.slice(0, 0, frames).as_rows(), model.patch.weight,
-           {.bias = model.patch.bias}, embedded);
-    see("patch_embedding", -1, embedded);
-  }
-  const auto grid_positions = state.positions.slice(0, 1, tokens);
-  for (i64 n = 0; n < frames; ++n) {
-    std::memcpy(&state.tokens(n, 0, 0), state.positions.data(),
-                static_cast<std::size_t>(e.hidden) * sizeof(float));
-    linear(ctx, state.patches[n], model.patch.weight,
-           {.bias = model.patch.bias, .residual = grid_positions},
-           state.tokens[n].slice(0, 1, tokens));
-  }
-  see("encoder_input", -1, state.tokens.slice(0, 0, frames).as_rows());
+  const auto embedded = state.normed.slice(0, 0, frames * patches);
+  linear(ctx, state.patches.slice(0, 0, frames).as_rows(), model.patch.weight,
+         {.bias = model.patch.bias}, embedded);
+  see("patch_embedding", -1, embedded);
+
+  // every frame: the CLS token's row, then the patches, positions added
+  const auto stream = state.tokens.slice(0, 0, frames);
+  const View<const float, 3> positions(state.positions.data(), {frames, tokens, e.hidden},
+                                       {0, e.hidden, 1});
+  copy(ctx, positions.slice(1, 0, 1), stream.slice(1, 0, 1));
+  add(ctx, embedded.reshaped<3>({frames, patches, e.hidden}), positions.slice(1, 1, tokens),
+      stream.slice(1, 1, tokens));
+  see("encoder_input", -1, stream.as_rows());
 
   for (i64 layer = 0; layer < e.layers; ++layer) {
-    encoder_block(ctx, model, layer, state, frames, layer + 1 == e.layers && probe == nullptr);
-    see("encoder_layer", layer, state.tokens.slice(0, 0, frames).as_rows());
+    encoder_block<Act>(ctx, model, layer, state, frames, layer + 1 == e.layers && probe == nullptr);
+    see("encoder_layer", layer, stream.as_rows());
   }
 
-  const nn::Norm& norm = model.weights().tensors.encoder.norm;
+  const nn::Norm& norm = model.tensors().encoder.norm;
   if (probe != nullptr) {
     const auto all = state.normed.slice(0, 0, frames * tokens);
-    layer_norm(ctx, state.tokens.slice(0, 0, frames).as_rows(), norm.weight, norm.bias, e.norm_eps,
-               all);
+    layer_norm(ctx, stream.as_rows(), norm.weight, norm.bias, e.norm_eps, all);
     see("encoder_final_norm", -1, all);
   }
-  const View<const float, 2> cls_tokens(state.tokens.data(), {frames, e.hidden},
-                                        {tokens * e.hidden, 1});
+  const View<const float, 2> cls_tokens(stream.data(), {frames, e.hidden}, {tokens * e.hidden, 1});
   const auto cls = state.cls.slice(0, 0, frames);
   layer_norm(ctx, cls_tokens, norm.weight, norm.bias, e.norm_eps, cls);
   see("cls", -1, cls);
-  apply_head(ctx, model.projector, cls, state.head.slice(0, 0, frames), latents);
+  apply_head(ctx, model.projector, cls, state.rows<Act>().head.first(frames), latents);
   see("emb", -1, latents);
 }
 
@@ -154,7 +187,12 @@ void encode_chunks(Context& ctx, const Model& model, EncoderState& state, Frames
   for (i64 first = 0; first < frames.size(0); first += state.chunk) {
     const i64 last = std::min(frames.size(0), first + state.chunk);
     patch(frames.slice(0, first, last), state.patches.slice(0, 0, last - first));
-    encode_patches(ctx, model, state, last - first, latents.slice(0, first, last), probe);
+    const auto into = latents.slice(0, first, last);
+    if (model.narrow()) {
+      encode_patches<bf16>(ctx, model, state, last - first, into, probe);
+    } else {
+      encode_patches<float>(ctx, model, state, last - first, into, probe);
+    }
   }
 }
 
@@ -173,13 +211,13 @@ EncoderState make_encoder_state(Context& ctx, const Model& model, i64 height, i6
   state.width = width;
   state.grid_h = height / e.patch;
   state.grid_w = width / e.patch;
-  state.chunk = std::clamp<i64>(kChunkTokens / (1 + state.grid_h * state.grid_w), 1, frames);
+  state.chunk = chunk_of(ctx, model, 1 + state.grid_h * state.grid_w, frames);
 
   Arena measure;
-  lay_out(measure, model.config(), state);
-  state.memory = Block(measure.used());
+  lay_out(measure, model, state);
+  state.memory = Block(ctx, measure.used());
   Arena arena(state.memory);
-  lay_out(arena, model.config(), state);
+  lay_out(arena, model, state);
   fill_positions(ctx, model, state);
   return state;
 }
@@ -206,22 +244,33 @@ void encode(Context& ctx, const Model& model, EncoderState& state, View<const fl
                 });
 }
 
-void apply_head(Context& ctx, const PackedHead& head, View<const float, 2> x, View<float, 2> hidden,
-                View<float, 2> y) {
+template <typename Act>
+void apply_head(Context& ctx, const PackedHead& head, View<const float, 2> x,
+                const HeadRows<Act>& scratch, View<float, 2> y) {
   if (!head) {
-    for (i64 r = 0; r < x.size(0); ++r) {
-      std::memcpy(&y(r, 0), &x(r, 0), static_cast<std::size_t>(x.size(1)) * sizeof(float));
-    }
+    const auto cube = [](auto rows) {
+      using Element = std::remove_pointer_t<decltype(rows.data())>;
+      return View<Element, 3>(rows.data(), {1, rows.size(0), rows.size(1)}, {0, rows.stride(0), 1});
+    };
+    copy(ctx, cube(x), cube(y));
     return;
   }
   if (head.norm_gain) {
+    const auto hidden = scratch.normed;
     linear(ctx, x, head.up.weight, {.bias = head.up.bias}, hidden);
     layer_norm(ctx, hidden, head.norm_gain, head.norm_bias, kHeadNormEps, hidden);
     activate(ctx, head.activation, hidden.flat(), hidden.flat());
+    linear(ctx, hidden, head.down.weight, {.bias = head.down.bias}, y);
   } else {
+    const auto hidden = scratch.hidden;
     linear(ctx, x, head.up.weight, {.bias = head.up.bias, .activation = head.activation}, hidden);
+    linear(ctx, hidden, head.down.weight, {.bias = head.down.bias}, y);
   }
-  linear(ctx, hidden, head.down.weight, {.bias = head.down.bias}, y);
 }
+
+template void apply_head(Context& ctx, const PackedHead& head, View<const float, 2> x,
+                         const HeadRows<float>& scratch, View<float, 2> y);
+template void apply_head(Context& ctx, const PackedHead& head, View<const float, 2> x,
+                         const HeadRows<bf16>& scratch, View<float, 2> y);
 
 }  // namespace orrery::lewm

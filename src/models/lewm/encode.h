@@ -7,7 +7,40 @@
 
 namespace orrery::lewm {
 
-// The memory of an encoder for frames of one size: one block, nothing allocates after it is made.
+// Scratch of a head: the rows between its two products. A LayerNorm between them works on f32.
+template <typename Act>
+struct HeadRows {
+  View<Act, 2> hidden;    // [rows, head's hidden width]; one of the two is there
+  View<float, 2> normed;  // the same, for a head with LayerNorm
+
+  HeadRows() = default;
+  HeadRows(Arena& arena, const HeadConfig& config, i64 rows) {
+    if (config.norm == HeadConfig::Norm::layer) {
+      normed = arena.take<float, 2>({rows, config.hidden});
+    } else {
+      hidden = arena.take<Act, 2>({rows, config.hidden});
+    }
+  }
+  // for fewer rows
+  HeadRows first(i64 rows) const {
+    HeadRows some;
+    if (hidden) some.hidden = hidden.slice(0, 0, rows);
+    if (normed) some.normed = normed.slice(0, 0, rows);
+    return some;
+  }
+};
+
+// Rows between an encoder's products; Act is bf16 for a narrow model, else float.
+template <typename Act>
+struct EncoderRows {
+  View<Act, 2> qkv;       // [chunk * (1 + patches), 3 D]
+  View<Act, 2> attended;  // [chunk * (1 + patches), D]
+  View<Act, 2> hidden;    // [chunk * (1 + patches), mlp]
+  HeadRows<Act> head;     // [chunk, .]
+};
+
+// The memory of an encoder for frames of one size: one block where the context's operations run;
+// nothing allocates after it is made.
 struct EncoderState {
   i64 height = 0, width = 0;
   i64 grid_h = 0, grid_w = 0;
@@ -18,12 +51,19 @@ struct EncoderState {
   View<float, 3> patches;   // [chunk, patches, 3 * patch^2]
   View<float, 3> tokens;    // [chunk, 1 + patches, D], the residual stream
   View<float, 2> normed;    // [chunk * (1 + patches), D]
-  View<float, 2> qkv;       // [chunk * (1 + patches), 3 D]
-  View<float, 2> attended;  // [chunk * (1 + patches), D]
-  View<float, 2> hidden;    // [chunk * (1 + patches), mlp]
   View<float, 2> cls;       // [chunk, D]
-  View<float, 2> head;      // [chunk, head's hidden width]
+  EncoderRows<float> wide;  // one of the two is there
+  EncoderRows<bf16> narrow;
   Block memory;
+
+  template <typename Act>
+  const EncoderRows<Act>& rows() const {
+    if constexpr (std::is_same_v<Act, float>) {
+      return wide;
+    } else {
+      return narrow;
+    }
+  }
 };
 
 // frames: how many the caller will encode at once at most. Frames are encoded at their own size: a
@@ -35,7 +75,9 @@ EncoderState make_encoder_state(Context& ctx, const Model& model, i64 height, i6
 // latents[n, :] = projector(CLS(encoder(frame n)))
 //
 //   frames    [n, height, width, 3] bytes, RGB; or [n, 3, height, width] f32, already normalised
-//   latents   [n, latent width]
+//   latents   [n, latent width], rows contiguous
+//
+// All of it lies where the context's operations run, and so do the rows a probe sees.
 //
 // tolerant: measured against float64 golden vectors, see `orrery parity`
 void encode(Context& ctx, const Model& model, EncoderState& state, View<const u8, 4> frames,
@@ -43,9 +85,9 @@ void encode(Context& ctx, const Model& model, EncoderState& state, View<const u8
 void encode(Context& ctx, const Model& model, EncoderState& state, View<const float, 4> pixels,
             View<float, 2> latents, const Probe* probe = nullptr);
 
-// y = projector or pred_proj of x; hidden [rows, head's hidden width] is scratch. An absent head
-// copies.
-void apply_head(Context& ctx, const PackedHead& head, View<const float, 2> x, View<float, 2> hidden,
-                View<float, 2> y);
+// y = projector or pred_proj of x, [rows, .]; an absent head copies
+template <typename Act>
+void apply_head(Context& ctx, const PackedHead& head, View<const float, 2> x,
+                const HeadRows<Act>& scratch, View<float, 2> y);
 
 }  // namespace orrery::lewm

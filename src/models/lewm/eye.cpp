@@ -25,14 +25,17 @@ Eye::Eye(Context& ctx, const Model& model, i64 height, i64 width, i64 frames)
   const auto [target_h, target_w] = resized_to(height, width, model.config().encoder.image_size);
   resizes_ = target_h != height || target_w != width;
   encoder_ = make_encoder_state(ctx, model, target_h, target_w, group_);
-  if (!resizes_) return;
+  const bool uploads = ctx.device() != Device::cpu;
+  if (!resizes_ && !uploads) return;
   const auto lay_out = [&, h = target_h, w = target_w](Arena& arena) {
+    if (uploads) bytes_ = arena.take<u8, 4>({group_, height, width, 3});
+    if (!resizes_) return;
     normalized_ = arena.take<float, 4>({group_, 3, height, width});
     resized_ = arena.take<float, 4>({group_, 3, h, w});
   };
   Arena measure;
   lay_out(measure);
-  memory_ = Block(measure.used());
+  memory_ = Block(ctx, measure.used());
   Arena arena(memory_);
   lay_out(arena);
 }
@@ -40,9 +43,14 @@ Eye::Eye(Context& ctx, const Model& model, i64 height, i64 width, i64 frames)
 void Eye::look(Context& ctx, View<const u8, 4> frames, View<float, 2> latents) {
   check(frames.size(1) == height_ && frames.size(2) == width_ && frames.size(3) == 3,
         "pictures are ", frames.shape(), ", needed (n, ", height_, ", ", width_, ", 3)");
+  check(frames.contiguous(), "pictures to look at must be contiguous");
   for (i64 first = 0; first < frames.size(0); first += group_) {
     const i64 last = std::min(frames.size(0), first + group_);
-    const auto some = frames.slice(0, first, last);
+    auto some = frames.slice(0, first, last);
+    if (bytes_) {
+      ctx.upload(bytes_.data(), some.data(), static_cast<std::size_t>(some.numel()));
+      some = bytes_.slice(0, 0, last - first);
+    }
     const auto into = latents.slice(0, first, last);
     if (!resizes_) {
       encode(ctx, *model_, encoder_, some, into);

@@ -9,7 +9,8 @@ namespace orrery::lewm {
 
 // Pictures of one size to latents: frames of the model's own size go in as bytes; others are
 // normalised first and then resized (antialiased bilinear, the shorter edge to the model's image
-// size), which is the published order.
+// size), which is the published order. Pictures are the host's; their bytes are all that goes to a
+// CUDA device. Latents lie where the context's operations run.
 class Eye {
  public:
   // The model outlives the eye. frames: looked at together, at most.
@@ -28,6 +29,7 @@ class Eye {
   bool resizes_;
   EncoderState encoder_;
   Block memory_;
+  View<u8, 4> bytes_;                    // [group, h, w, 3], on a CUDA device
   View<float, 4> normalized_, resized_;  // [group, 3, h, w]
 };
 

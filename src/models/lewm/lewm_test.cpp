@@ -60,9 +60,15 @@ TEST(Rollout, EqualsPredictingWindowAfterWindow) {
       RolloutState state = make_rollout_state(
           ctx, model, {.samples = samples, .history = history, .blocks = blocks});
       Tensor latents(DType::f32, {samples, history + steps, dim});
-      rollout(ctx, model, state, context.view<float, 2>(),
-              shared ? prefix.view<float, 2>() : View<const float, 2>(), actions.view<float, 3>(),
-              latents.view<float, 3>(), {});
+      const auto sequence = [](const Tensor& rows) {
+        return View<const float, 3>(rows.data<float>(), {1, rows.size(0), rows.size(1)});
+      };
+      rollout(
+          ctx, model, state,
+          {.context = sequence(context),
+           .prefix = shared ? sequence(prefix) : View<const float, 3>(),
+           .actions = View<const float, 4>(actions.data<float>(), {1, samples, horizon, 6})},
+          {.latents = View<float, 4>(latents.data<float>(), {1, samples, history + steps, dim})});
 
       // the plain way: every window as a whole, its last prediction appended
       RolloutState plain =
@@ -110,15 +116,17 @@ TEST(Rollout, IsSteadyForAnyNumberOfThreadsAndCandidates) {
     RolloutState state =
         make_rollout_state(ctx, model, {.samples = samples, .history = 1, .blocks = 5});
     Tensor last(DType::f32, {samples, 20});
-    rollout(ctx, model, state, context.view<float, 2>(), {}, actions.view<float, 3>(), {},
-            last.view<float, 2>());
+    const View<const float, 3> present(context.data<float>(), {1, 1, 20});
+    const View<const float, 4> candidates(actions.data<float>(), {1, samples, 5, 6});
+    rollout(ctx, model, state, {.context = present, .actions = candidates},
+            {.last = View<float, 3>(last.data<float>(), {1, samples, 20})});
     if (threads == 1) first = last.clone();
     EXPECT_EQ(
         0, std::memcmp(first.bytes(), last.bytes(), static_cast<std::size_t>(last.byte_count())));
     // one candidate alone gives the same bits as among others
     Tensor alone(DType::f32, {1, 20});
-    rollout(ctx, model, state, context.view<float, 2>(), {},
-            actions.view<float, 3>().slice(0, 77, 78), {}, alone.view<float, 2>());
+    rollout(ctx, model, state, {.context = present, .actions = candidates.slice(1, 77, 78)},
+            {.last = View<float, 3>(alone.data<float>(), {1, 1, 20})});
     EXPECT_EQ(0, std::memcmp(&first.view<float, 2>()(77, 0), alone.bytes(), 80));
   }
 }

@@ -9,70 +9,99 @@ namespace {
 
 // PyTorch's BatchNorm1d default, which the published heads use
 constexpr double kBatchNormEps = 1e-5;
+// a tensor-core product takes 16 to 32 inputs at a time: maps of fewer are not worth rounding
+constexpr i64 kFewInputs = 32;
 
-PackedDense packed(Context& ctx, const nn::Dense& layer) {
+}  // namespace
+
+PackedDense Model::packed(Context& ctx, const nn::Dense& host, const nn::Dense& resident,
+                          Precision precision) const {
   PackedDense result;
-  if (!layer.weight) return result;
-  result.weight = PackedMatrix(ctx, layer.weight);
-  result.bias = layer.bias;
+  if (!host.weight) return result;
+  const bool few = host.weight.size(1) < kFewInputs;
+  result.weight = PackedMatrix(ctx, host.weight, few ? Precision::f32 : precision);
+  result.bias = resident.bias;
   return result;
 }
 
-PackedHead packed(Context& ctx, const HeadConfig& config, const Head& head) {
+PackedHead Model::packed(Context& ctx, const HeadConfig& config, const Head& host,
+                         const Head& resident, Precision precision) const {
   PackedHead result;
   if (!config.present) return result;
   result.activation = config.activation;
-  result.down = packed(ctx, head.down);
+  result.down = packed(ctx, host.down, resident.down, precision);
   if (config.norm != HeadConfig::Norm::batch) {
-    result.up = packed(ctx, head.up);
+    result.up = packed(ctx, host.up, resident.up, precision);
     if (config.norm == HeadConfig::Norm::layer) {
-      result.norm_gain = head.norm.weight;
-      result.norm_bias = head.norm.bias;
+      result.norm_gain = resident.norm.weight;
+      result.norm_bias = resident.norm.bias;
     }
     return result;
   }
   // (W x + b - mean) / sqrt(var + eps) * gain + bias  =  (factor W) x + (factor (b - mean) + bias)
   Tensor weight = Tensor::zeros<float>({config.hidden, config.input});
-  result.folded_bias = Tensor::zeros<float>({config.hidden});
+  Tensor bias = Tensor::zeros<float>({config.hidden});
   auto folded = weight.view<float, 2>();
-  auto folded_bias = result.folded_bias.view<float, 1>();
+  auto folded_bias = bias.view<float, 1>();
   for (i64 o = 0; o < config.hidden; ++o) {
-    const double factor = static_cast<double>(head.norm.weight(o)) /
-                          std::sqrt(static_cast<double>(head.running_var(o)) + kBatchNormEps);
+    const double factor = static_cast<double>(host.norm.weight(o)) /
+                          std::sqrt(static_cast<double>(host.running_var(o)) + kBatchNormEps);
     for (i64 i = 0; i < config.input; ++i) {
-      folded(o, i) = static_cast<float>(factor * static_cast<double>(head.up.weight(o, i)));
+      folded(o, i) = static_cast<float>(factor * static_cast<double>(host.up.weight(o, i)));
     }
-    folded_bias(o) = static_cast<float>(factor * (static_cast<double>(head.up.bias(o)) -
-                                                  static_cast<double>(head.running_mean(o))) +
-                                        static_cast<double>(head.norm.bias(o)));
+    folded_bias(o) = static_cast<float>(factor * (static_cast<double>(host.up.bias(o)) -
+                                                  static_cast<double>(host.running_mean(o))) +
+                                        static_cast<double>(host.norm.bias(o)));
   }
-  result.up.weight = PackedMatrix(ctx, folded);
-  result.up.bias = folded_bias;
+  result.folded_bias = Block(ctx, static_cast<std::size_t>(bias.byte_count()));
+  ctx.upload(result.folded_bias.data(), bias.bytes(), result.folded_bias.bytes());
+  result.up = packed(ctx, nn::Dense{folded, {}}, {}, precision);
+  result.up.bias = View<const float, 1>(reinterpret_cast<const float*>(result.folded_bias.data()),
+                                        {config.hidden});
+  ctx.synchronize();  // the values may not go before they are copied
   return result;
 }
 
-}  // namespace
-
-Model::Model(Context& ctx, Weights given) : weights_(std::move(given)) {
+Model::Model(Context& ctx, Weights given, Precision precision)
+    : weights_(std::move(given)), precision_(precision) {
   const Tensors& t = weights_.tensors;
-  patch = packed(ctx, t.encoder.patch);
-  for (const EncoderLayer& layer : t.encoder.layers) {
-    encoder.push_back({packed(ctx, layer.qkv), packed(ctx, layer.output), packed(ctx, layer.up),
-                       packed(ctx, layer.down)});
+  tensors_ = t;
+  if (ctx.device() != Device::cpu) {
+    resident_ = Block(ctx, static_cast<std::size_t>(weights_.parameters.byte_count()));
+    ctx.upload(resident_.data(), weights_.parameters.bytes(), resident_.bytes());
+    tensors_ = bind(config(), reinterpret_cast<float*>(resident_.data()), nullptr);
   }
-  smooth = packed(ctx, t.action.smooth);
-  action_up = packed(ctx, t.action.up);
-  action_down = packed(ctx, t.action.down);
-  input = packed(ctx, t.predictor.input);
-  condition = packed(ctx, t.predictor.condition);
-  output = packed(ctx, t.predictor.output);
-  for (const PredictorLayer& layer : t.predictor.layers) {
-    predictor.push_back({packed(ctx, nn::Dense{layer.qkv, {}}), packed(ctx, layer.out),
-                         packed(ctx, layer.up), packed(ctx, layer.down),
-                         packed(ctx, layer.modulation)});
+  const Tensors& r = tensors_;
+  // of everything but the encoder's blocks
+  const Precision steady = narrow() ? Precision::bf16 : precision;
+
+  patch = packed(ctx, t.encoder.patch, r.encoder.patch, steady);
+  for (std::size_t i = 0; i < t.encoder.layers.size(); ++i) {
+    const EncoderLayer& host = t.encoder.layers[i];
+    const EncoderLayer& resident = r.encoder.layers[i];
+    encoder.push_back({packed(ctx, host.qkv, resident.qkv, precision),
+                       packed(ctx, host.output, resident.output, precision),
+                       packed(ctx, host.up, resident.up, precision),
+                       packed(ctx, host.down, resident.down, precision)});
   }
-  projector = packed(ctx, config().projector, t.projector);
-  pred_proj = packed(ctx, config().pred_proj, t.pred_proj);
+  smooth = packed(ctx, t.action.smooth, r.action.smooth, steady);
+  action_up = packed(ctx, t.action.up, r.action.up, steady);
+  action_down = packed(ctx, t.action.down, r.action.down, steady);
+  input = packed(ctx, t.predictor.input, r.predictor.input, steady);
+  condition = packed(ctx, t.predictor.condition, r.predictor.condition, steady);
+  output = packed(ctx, t.predictor.output, r.predictor.output, steady);
+  for (std::size_t i = 0; i < t.predictor.layers.size(); ++i) {
+    const PredictorLayer& host = t.predictor.layers[i];
+    const PredictorLayer& resident = r.predictor.layers[i];
+    predictor.push_back({packed(ctx, nn::Dense{host.qkv, {}}, {}, steady),
+                         packed(ctx, host.out, resident.out, steady),
+                         packed(ctx, host.up, resident.up, steady),
+                         packed(ctx, host.down, resident.down, steady),
+                         packed(ctx, host.modulation, resident.modulation, steady)});
+  }
+  projector = packed(ctx, config().projector, t.projector, r.projector, steady);
+  pred_proj = packed(ctx, config().pred_proj, t.pred_proj, r.pred_proj, steady);
+  ctx.synchronize();
 }
 
 }  // namespace orrery::lewm

@@ -4,11 +4,13 @@
 
 #include "models/lewm/weights.h"
 #include "ops/gemm.h"
+#include "ops/precision.h"
 
 namespace orrery::lewm {
 
-// Weights arranged for inference: matrices packed for this CPU, BatchNorm folded into the layer
-// before it. Const after construction and shared by any number of states.
+// Weights arranged for inference where a context's operations run: matrices packed for its kernels,
+// BatchNorm folded into the layer before it. Const after construction and shared by any number of
+// states.
 
 struct PackedDense {
   PackedMatrix weight;
@@ -18,7 +20,7 @@ struct PackedDense {
 
 struct PackedHead {
   PackedDense up, down;
-  Tensor folded_bias;                         // of `up`, when a BatchNorm was folded
+  Block folded_bias;                          // of `up`, when a BatchNorm was folded
   View<const float, 1> norm_gain, norm_bias;  // LayerNorm only
   Activation activation = Activation::gelu;
   explicit operator bool() const { return static_cast<bool>(up); }
@@ -26,10 +28,24 @@ struct PackedHead {
 
 class Model {
  public:
-  Model(Context& ctx, Weights weights);
+  // precision: of the products. The encoder's blocks take it as it is. The predictor and the heads
+  // know f32, tf32 and bf16: int8 and fp8 stand for bf16 there, because a plan goes through them
+  // again and again and their errors add up. Maps of a few inputs (the actions') stay f32: rounding
+  // the actions themselves would be the largest error of all, and nothing is saved.
+  // A CPU context knows f32 only.
+  Model(Context& ctx, Weights weights, Precision precision = Precision::f32);
 
   const Config& config() const { return weights_.config; }
+  // the host's
   const Weights& weights() const { return weights_; }
+  // the same where the context's operations run, without buffers; on the CPU the host's themselves
+  const Tensors& tensors() const { return tensors_; }
+  Precision precision() const { return precision_; }
+  // whether activations between products are bf16, else f32. The residual streams, modulations and
+  // latents are f32 always.
+  bool narrow() const { return precision_ != Precision::f32 && precision_ != Precision::tf32; }
+  // the same of the predictor; without an output map attention's result is added as it is, in f32
+  bool narrow_predictor() const { return narrow() && config().predictor.projects_attention(); }
 
   struct EncoderBlock {
     PackedDense qkv, output, up, down;
@@ -45,7 +61,15 @@ class Model {
   PackedHead projector, pred_proj;
 
  private:
+  PackedDense packed(Context& ctx, const nn::Dense& host, const nn::Dense& resident,
+                     Precision precision) const;
+  PackedHead packed(Context& ctx, const HeadConfig& config, const Head& host, const Head& resident,
+                    Precision precision) const;
+
   Weights weights_;
+  Precision precision_;
+  Block resident_;  // the parameters on a CUDA device
+  Tensors tensors_;
 };
 
 }  // namespace orrery::lewm

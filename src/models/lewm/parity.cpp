@@ -18,6 +18,7 @@
 #include "models/lewm/rollout.h"
 #include "ops/elementwise.h"
 #include "ops/image.h"
+#include "tensor/placed.h"
 
 namespace orrery::lewm {
 
@@ -32,11 +33,14 @@ constexpr double kAcceptedMultiple = 10.0;
 // patches
 constexpr i64 kKeptTokens[] = {0, 1, 100, 256};
 
-Values values_of(View<const float, 2> rows) {
-  Values values;
-  values.reserve(static_cast<std::size_t>(rows.numel()));
-  for (i64 r = 0; r < rows.size(0); ++r) {
-    values.insert(values.end(), &rows(r, 0), &rows(r, 0) + rows.size(1));
+Values values_of(Context& ctx, View<const float, 2> rows) {
+  Values values(static_cast<std::size_t>(rows.numel()));
+  const i64 width = rows.size(1);
+  const bool whole = rows.contiguous();
+  const i64 pieces = whole ? 1 : rows.size(0), count = whole ? rows.numel() : width;
+  for (i64 r = 0; r < pieces; ++r) {
+    ctx.download(values.data() + r * width, rows.data() + r * rows.stride(0),
+                 static_cast<std::size_t>(count) * sizeof(float));
   }
   return values;
 }
@@ -125,11 +129,13 @@ Weights weights_of(const GoldenFolder& golden) {
 // Everything our side computed for one picture size, by the golden names.
 class Ours {
  public:
+  explicit Ours(Context& ctx) : ctx_(ctx) {}
+
   std::map<std::string, Values> stages;
 
   Probe probe(i64 batch = 0, i64 time = 0) {
     return [this, batch, time](const char* stage, i64 layer, View<const float, 2> rows) {
-      Values values = values_of(rows);
+      Values values = values_of(ctx_, rows);
       if (batch > 0) values = batch_first(values, batch, time);
       auto& slot = stages[name_of_stage(stage, layer)];
       slot.insert(slot.end(), values.begin(),
@@ -158,14 +164,16 @@ class Ours {
     }
     return result;
   }
+
+  Context& ctx_;
 };
 
 class Parity {
  public:
-  Parity(Context& ctx, const fs::path& folder)
+  Parity(Context& ctx, const fs::path& folder, Precision precision)
       : ctx_(ctx),
         golden_(folder),
-        model_(ctx, weights_of(golden_)),
+        model_(ctx, weights_of(golden_), precision),
         dim_(model_.config().latent()) {
     report.parameters = model_.weights().parameters.numel();
   }
@@ -245,46 +253,51 @@ class Parity {
 
   void run_size(const std::string& size) {
     const Frames frames = frames_of(size);
-    const auto bytes = frames.bytes.view<u8, 4>();
-    const i64 count = bytes.size(0);
-    Ours ours;
+    const i64 count = frames.bytes.size(0), height = frames.bytes.size(1),
+              width = frames.bytes.size(2);
+    const Placed<u8> placed(ctx_, frames.bytes);
+    const auto bytes = placed.view<4>({count, height, width, 3});
+    Ours ours(ctx_);
 
-    Tensor normalized = Tensor::zeros<float>({count, 3, bytes.size(1), bytes.size(2)});
-    normalize_images(ctx_, bytes, normalized.view<float, 4>());
-    ours.stages["pixels"] =
-        values_of(View<const float, 2>(normalized.data<float>(), {1, normalized.numel()}));
+    Placed<float> normalized(ctx_, count * 3 * height * width);
+    normalize_images(ctx_, bytes, normalized.view<4>({count, 3, height, width}));
+    ours.stages["pixels"] = normalized.values();
 
-    EncoderState encoder = make_encoder_state(ctx_, model_, bytes.size(1), bytes.size(2), count);
-    Values positions = values_of(encoder.positions);
+    EncoderState encoder = make_encoder_state(ctx_, model_, height, width, count);
+    Values positions = values_of(ctx_, encoder.positions);
     const auto& trained = model_.weights().tensors.encoder;
     std::copy_n(trained.positions.data(), trained.positions.size(1),
                 positions.begin());  // without the CLS token
     ours.stages["positions"] = positions;
 
-    Tensor emb = Tensor::zeros<float>({count, dim_});
+    Placed<float> emb(ctx_, count * dim_);
     const Probe probe = ours.probe();
-    encode(ctx_, model_, encoder, bytes, emb.view<float, 2>(), &probe);
+    encode(ctx_, model_, encoder, bytes, emb.view<2>({count, dim_}), &probe);
     keep_frame_zero(ours, count);
-    if (size.empty()) emb_ = emb.clone();
+    if (size.empty()) emb_ = emb.values();
 
-    if (const Tensor* action = golden_.input("action")) {
-      const i64 time = std::min({frames.time, model_.config().predictor.window, action->size(1)});
-      Context one({.threads = 1});  // a probe wants the batch in one chunk
-      RolloutState state =
-          make_rollout_state(one, model_, {.samples = frames.batch, .history = 1, .blocks = time});
-      Tensor some = Tensor::zeros<float>({frames.batch, time, action->size(2)});
-      for (i64 b = 0; b < frames.batch; ++b) {
-        std::memcpy(&some.view<float, 3>()(b, 0, 0), &action->view<float, 3>()(b, 0, 0),
-                    static_cast<std::size_t>(time * action->size(2)) * sizeof(float));
-      }
-      Tensor pred = Tensor::zeros<float>({frames.batch, time, dim_});
-      const View<const float, 3> latents(emb.data<float>(), {frames.batch, time, dim_},
-                                         {frames.time * dim_, dim_, 1});
-      const Probe predict_probe = ours.probe(frames.batch, time);
-      predict(one, model_, state, latents, some.view<float, 3>(), pred.view<float, 3>(),
-              &predict_probe);
-    }
+    if (const Tensor* action = golden_.input("action")) run_predictor(*action, frames, emb, ours);
     for (auto& [name, values] : ours.stages) stages_[name + size] = std::move(values);
+  }
+
+  // the first windows of every sequence, all frames of them
+  void run_predictor(const Tensor& action, const Frames& frames, const Placed<float>& emb,
+                     Ours& ours) {
+    const i64 width = action.size(2);
+    const i64 time = std::min({frames.time, model_.config().predictor.window, action.size(1)});
+    // a probe wants the batch in one chunk: on a CPU that is one thread's
+    Context one({.threads = 1});
+    Context& ctx = ctx_.device() == Device::cpu ? one : ctx_;
+    RolloutState state =
+        make_rollout_state(ctx, model_, {.samples = frames.batch, .history = 1, .blocks = time});
+    const Placed<float> actions(ctx, action);
+    const View<const float, 3> some(actions.data(), {frames.batch, time, width},
+                                    {action.size(1) * width, width, 1});
+    const View<const float, 3> latents(emb.data(), {frames.batch, time, dim_},
+                                       {frames.time * dim_, dim_, 1});
+    Placed<float> pred(ctx, frames.batch * time * dim_);
+    const Probe probe = ours.probe(frames.batch, time);
+    predict(ctx, model_, state, latents, some, pred.view<3>({frames.batch, time, dim_}), &probe);
   }
 
   // the full-size files keep a few tokens of frame 0 instead of everything
@@ -325,63 +338,78 @@ class Parity {
     const TensorMap expected = read_safetensors(path);
     const Tensor* candidates = golden_.input("candidates");
     const Tensor* past = golden_.input("action_history");
-    check(candidates != nullptr && past != nullptr && emb_.numel() > 0, golden_.path().string(),
+    check(candidates != nullptr && past != nullptr && !emb_.empty(), golden_.path().string(),
           ": rollouts need pixels, candidates and action_history");
     const i64 batch = candidates->size(0), samples = candidates->size(1),
-              horizon = candidates->size(2);
+              horizon = candidates->size(2), width = candidates->size(3);
+    const i64 frames = static_cast<i64>(emb_.size()) / (batch * dim_);  // of a sequence
 
     const Tensor goals = goal_frames();
     EncoderState encoder = make_encoder_state(ctx_, model_, goals.size(1), goals.size(2), batch);
-    Tensor goal = Tensor::zeros<float>({batch, dim_});
-    encode(ctx_, model_, encoder, goals.view<u8, 4>(), goal.view<float, 2>());
+    Placed<float> goal(ctx_, batch * dim_);
+    const Placed<u8> pictures(ctx_, goals);
+    encode(ctx_, model_, encoder,
+           pictures.view<4>({goals.size(0), goals.size(1), goals.size(2), 3}),
+           goal.view<2>({batch, dim_}));
 
     std::map<std::string, Values> computed;
-    computed["goal_emb"] = values_of(goal.view<float, 2>());
+    computed["goal_emb"] = goal.values();
+    const Placed<float> actions(ctx_, *candidates), history_actions(ctx_, *past);
+    const View<const float, 3> targets(goal.data(), {batch, samples, dim_}, {dim_, 0, 1});
     const i64 most = past->size(1) + 1;  // context frames of the longer case
     for (const i64 history : {i64{1}, most}) {
       const i64 shared = actions_are_future ? history - 1 : 0;
       const i64 total = shared + horizon + 1;
-      RolloutState state = make_rollout_state(
-          ctx_, model_, {.samples = samples, .history = history, .blocks = shared + horizon});
-      Tensor latents = Tensor::zeros<float>({samples, total, dim_});
-      Tensor last = Tensor::zeros<float>({samples, dim_});
-      Tensor cost = Tensor::zeros<float>({samples});
-      const i64 frames_per_sequence = emb_.size(0) / std::max<i64>(batch, 1);
+      RolloutState state = make_rollout_state(ctx_, model_,
+                                              {.samples = samples,
+                                               .history = history,
+                                               .blocks = shared + horizon,
+                                               .environments = batch});
+      Values context_values;
       for (i64 b = 0; b < batch; ++b) {
-        const auto context = emb_.view<float, 2>().slice(0, b * frames_per_sequence,
-                                                         b * frames_per_sequence + history);
-        const auto prefix =
-            shared > 0 ? View<const float, 2>(past->view<float, 3>()[b]) : View<const float, 2>();
-        rollout(ctx_, model_, state, context, prefix, candidates->view<float, 4>()[b],
-                latents.view<float, 3>(), last.view<float, 2>());
-        const View<const float, 2> target(&goal.view<float, 2>()(b, 0), {samples, dim_}, {0, 1});
-        squared_distances(ctx_, last.view<float, 2>(), target, 1.0f, cost.view<float, 1>());
-        append(computed[text("rollout_h", history)], latents.span<float>());
-        append(computed[text("cost_h", history)], cost.span<float>());
-        if (history == 1)
-          add_other_objectives(computed, last, target, cost, candidates->view<float, 4>()[b]);
+        const float* sequence = emb_.data() + b * frames * dim_;
+        append(context_values, {sequence, static_cast<std::size_t>(history * dim_)});
       }
+      const Placed<float> context(ctx_, context_values);
+      Placed<float> latents(ctx_, batch * samples * total * dim_);
+      Placed<float> last(ctx_, batch * samples * dim_);
+      rollout(ctx_, model_, state,
+              {.context = context.view<3>({batch, history, dim_}),
+               .prefix = shared > 0 ? history_actions.view<3>({batch, shared, width})
+                                    : View<const float, 3>(),
+               .actions = actions.view<4>({batch, samples, horizon, width})},
+              {.latents = latents.view<4>({batch, samples, total, dim_}),
+               .last = last.view<3>({batch, samples, dim_})});
+      const auto distances = [&](float factor) {
+        Placed<float> cost(ctx_, batch * samples);
+        squared_distances(ctx_, last.view<3>({batch, samples, dim_}), targets, factor,
+                          cost.view<2>({batch, samples}));
+        return cost.values();
+      };
+      const Values cost = distances(1.0f);
+      append(computed[text("rollout_h", history)], latents.values());
+      append(computed[text("cost_h", history)], cost);
+      if (history > 1) continue;
+      append(computed["cost_h1_mean_reduction"], distances(1.0f / static_cast<float>(dim_)));
+      append(computed["cost_h1_plus_quarter_control_penalty"],
+             with_control_penalty(cost, *candidates));
     }
     for (const auto& [name, tensor] : expected)
       compare(section, section + "/" + name, name, tensor, computed);
   }
 
-  void add_other_objectives(std::map<std::string, Values>& computed, const Tensor& last,
-                            View<const float, 2> target, const Tensor& cost,
-                            View<const float, 3> actions) {
-    Tensor mean = Tensor::zeros<float>({cost.numel()});
-    squared_distances(ctx_, last.view<float, 2>(), target, 1.0f / static_cast<float>(dim_),
-                      mean.view<float, 1>());
-    append(computed["cost_h1_mean_reduction"], mean.span<float>());
-    for (i64 s = 0; s < cost.numel(); ++s) {
+  static Values with_control_penalty(const Values& cost, const Tensor& candidates) {
+    Values result;
+    const i64 numbers = candidates.numel() / static_cast<i64>(cost.size());  // of one candidate
+    const float* action = candidates.data<float>();
+    for (const float value : cost) {
       double penalty = 0;
-      for (i64 k = 0; k < actions[s].numel(); ++k) {
-        const double a = static_cast<double>(actions[s].data()[k]);
-        penalty += a * a;
+      for (i64 k = 0; k < numbers; ++k, ++action) {
+        penalty += static_cast<double>(*action) * static_cast<double>(*action);
       }
-      computed["cost_h1_plus_quarter_control_penalty"].push_back(static_cast<float>(
-          static_cast<double>(cost.span<float>()[static_cast<std::size_t>(s)]) + 0.25 * penalty));
+      result.push_back(static_cast<float>(static_cast<double>(value) + 0.25 * penalty));
     }
+    return result;
   }
 
   static void append(Values& to, std::span<const float> from) {
@@ -392,7 +420,7 @@ class Parity {
   GoldenFolder golden_;
   Model model_;
   i64 dim_;
-  Tensor emb_;  // latents of the pictures at their own size, [n, D]
+  Values emb_;  // latents of the pictures at their own size, [n, D]
   std::map<std::string, Values> stages_;
 };
 
@@ -408,8 +436,8 @@ bool ParityReport::ok() const {
                                         [](const ParityStage& stage) { return stage.ok; });
 }
 
-ParityReport run_parity(Context& ctx, const fs::path& folder) {
-  Parity parity(ctx, folder);
+ParityReport run_parity(Context& ctx, const fs::path& folder, Precision precision) {
+  Parity parity(ctx, folder, precision);
   parity.run();
   return parity.report;
 }

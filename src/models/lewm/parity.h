@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "device/context.h"
+#include "ops/precision.h"
 
 namespace orrery::lewm {
 
@@ -35,7 +36,9 @@ struct ParityReport {
 //   expect.safetensors holds none rollout_split.safetensors, rollout_history.safetensors
 //   tolerance.json, tolerance_history.json         noise per tensor
 //
-// A folder without inputs or tolerances of its own uses those of the folder above it.
-ParityReport run_parity(Context& ctx, const std::filesystem::path& folder);
+// A folder without inputs or tolerances of its own uses those of the folder above it. Tolerances
+// are those of f32: at other precisions the report tells how far a model is off.
+ParityReport run_parity(Context& ctx, const std::filesystem::path& folder,
+                        Precision precision = Precision::f32);
 
 }  // namespace orrery::lewm
