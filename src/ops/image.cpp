@@ -9,6 +9,13 @@ void patch_rows(Context& ctx, View<const float, 4> in, i64 patch, View<float, 3>
 void patch_rows_from_bytes(Context& ctx, View<const u8, 4> bytes, i64 patch, View<float, 3> out);
 void bicubic_grid(Context& ctx, View<const float, 3> in, View<float, 3> out);
 }  // namespace cpu
+namespace cuda {
+void normalize_images(Context& ctx, View<const u8, 4> bytes, View<float, 4> out);
+void resize_antialias(Context& ctx, View<const float, 4> in, View<float, 4> out);
+void patch_rows(Context& ctx, View<const float, 4> in, i64 patch, View<float, 3> out);
+void patch_rows_from_bytes(Context& ctx, View<const u8, 4> bytes, i64 patch, View<float, 3> out);
+void bicubic_grid(Context& ctx, View<const float, 3> in, View<float, 3> out);
+}  // namespace cuda
 
 namespace {
 
@@ -30,7 +37,7 @@ void normalize_images(Context& ctx, View<const u8, 4> bytes, View<float, 4> out)
   const Shape needed = {bytes.size(0), 3, bytes.size(1), bytes.size(2)};
   check(out.shape() == needed, "normalize_images: out is ", out.shape(), ", ", needed,
         " was needed");
-  ORRERY_ON_CPU(ctx, normalize_images, bytes, out);
+  ORRERY_ON_DEVICE(ctx, normalize_images, bytes, out);
 }
 
 void resize_antialias(Context& ctx, View<const float, 4> in, View<float, 4> out) {
@@ -39,13 +46,13 @@ void resize_antialias(Context& ctx, View<const float, 4> in, View<float, 4> out)
   check(in.size(2) >= 1 && in.size(3) >= 1 && out.size(2) >= 1 && out.size(3) >= 1,
         "resize_antialias: an image has no pixels: in is ", in.shape(), ", out ", out.shape());
   check(in.contiguous() && out.contiguous(), "resize_antialias: contiguous images were needed");
-  ORRERY_ON_CPU(ctx, resize_antialias, in, out);
+  ORRERY_ON_DEVICE(ctx, resize_antialias, in, out);
 }
 
 void patch_rows(Context& ctx, View<const float, 4> in, i64 patch, View<float, 3> out) {
   check_patches("patch_rows", in.size(0), in.size(1), in.size(2), in.size(3), patch, out);
   check(in.stride(3) == 1, "patch_rows: contiguous rows of pixels were needed");
-  ORRERY_ON_CPU(ctx, patch_rows, in, patch, out);
+  ORRERY_ON_DEVICE(ctx, patch_rows, in, patch, out);
 }
 
 void patch_rows_from_bytes(Context& ctx, View<const u8, 4> bytes, i64 patch, View<float, 3> out) {
@@ -55,7 +62,7 @@ void patch_rows_from_bytes(Context& ctx, View<const u8, 4> bytes, i64 patch, Vie
         "patch_rows_from_bytes: contiguous rows of pixels were needed");
   check_patches("patch_rows_from_bytes", bytes.size(0), 3, bytes.size(1), bytes.size(2), patch,
                 out);
-  ORRERY_ON_CPU(ctx, patch_rows_from_bytes, bytes, patch, out);
+  ORRERY_ON_DEVICE(ctx, patch_rows_from_bytes, bytes, patch, out);
 }
 
 void bicubic_grid(Context& ctx, View<const float, 3> in, View<float, 3> out) {
@@ -64,7 +71,7 @@ void bicubic_grid(Context& ctx, View<const float, 3> in, View<float, 3> out) {
   check(in.size(0) >= 1 && in.size(1) >= 1, "bicubic_grid: in is ", in.shape(),
         ", a grid with vectors was needed");
   check(in.stride(2) == 1 && out.stride(2) == 1, "bicubic_grid: contiguous vectors were needed");
-  ORRERY_ON_CPU(ctx, bicubic_grid, in, out);
+  ORRERY_ON_DEVICE(ctx, bicubic_grid, in, out);
 }
 
 }  // namespace orrery

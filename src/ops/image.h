@@ -10,12 +10,16 @@ inline constexpr float kImageMean[3] = {0.485f, 0.456f, 0.406f};
 inline constexpr float kImageStd[3] = {0.229f, 0.224f, 0.225f};
 
 // out[n, c, y, x] = (float(bytes[n, y, x, c]) * float32(1/255) - mean_c) / std_c, each step rounded
-// to f32 exact: equals torchvision's conversion and normalisation bit for bit
+// to f32
+//
+// exact: equals torchvision's conversion and normalisation bit for bit
 void normalize_images(Context& ctx, View<const u8, 4> bytes, View<float, 4> out);
 
 // Antialiased bilinear resize of planes [n, c, h, w] -> [n, c, height, width] (Pillow's and
-// torchvision's triangle filter, horizontal pass first). tolerant: taps in double, sums in f32;
-// torch itself is 2e-5 off the exact values
+// torchvision's triangle filter, horizontal pass first).
+//
+// exact between our backends: taps in double, products and sums rounded to f32 one by one. To the
+// exact values 2e-6; torch itself is 2e-5 off
 void resize_antialias(Context& ctx, View<const float, 4> in, View<float, 4> out);
 
 // Rows of non-overlapping patches, ready for the patch embedding matrix:

@@ -7,6 +7,7 @@
 
 #include "ops/image.h"
 #include "ops/image_ref.h"
+#include "ops/resize_taps.h"
 
 namespace orrery::cpu {
 
@@ -26,52 +27,11 @@ const std::array<std::array<float, 256>, 3>& normalized_bytes() {
   return table;
 }
 
-// The triangle filter from `in` to `out` samples: output i reads inputs first[i] .. first[i] +
-// width - 1 with weights taps[i * width ...], the unused ones zero and first[i] moved so that all
-// are inside.
-struct Taps {
-  i64 width;
-  i64* first;
-  float* weights;
-};
-
-i64 tap_width(i64 in, i64 out) {
-  // at most floor(c + s + 0.5) - floor(c - s + 0.5) <= 2 s + 1 inputs
-  const double support = std::max(static_cast<double>(in) / static_cast<double>(out), 1.0);
-  return std::min(in, static_cast<i64>(std::ceil(2 * support)) + 1);
-}
-
-std::size_t tap_bytes(i64 in, i64 out) {
-  return static_cast<std::size_t>(out) *
-         (sizeof(i64) + static_cast<std::size_t>(tap_width(in, out)) * sizeof(float));
-}
-
 Taps make_taps(i64 in, i64 out, std::byte* memory) {
-  Taps taps = {tap_width(in, out), reinterpret_cast<i64*>(memory),
-               reinterpret_cast<float*>(memory + static_cast<std::size_t>(out) * sizeof(i64))};
-  const double scale = static_cast<double>(in) / static_cast<double>(out);
-  const double support = std::max(scale, 1.0);
-  for (i64 i = 0; i < out; ++i) {
-    const double center = (static_cast<double>(i) + 0.5) * scale;
-    const i64 begin = std::max<i64>(static_cast<i64>(std::floor(center - support + 0.5)), 0);
-    const i64 end = std::min<i64>(static_cast<i64>(std::floor(center + support + 0.5)), in);
-    const auto weight = [&](i64 j) {
-      return std::max(0.0, 1.0 - std::abs(static_cast<double>(j) - center + 0.5) / support);
-    };
-    double sum = 0;
-    for (i64 j = begin; j < end; ++j) sum += weight(j);
-    const i64 first = std::min(begin, in - taps.width);
-    taps.first[i] = first;
-    for (i64 k = 0; k < taps.width; ++k) {
-      const i64 j = first + k;
-      taps.weights[i * taps.width + k] =
-          j >= begin && j < end ? static_cast<float>(weight(j) / sum) : 0.0f;
-    }
-  }
+  const Taps taps = taps_in(memory, in, out);
+  for (i64 i = 0; i < out; ++i) fill_taps(taps, in, out, i);
   return taps;
 }
-
-std::size_t rounded_up(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace
 
@@ -95,8 +55,8 @@ void resize_antialias(Context& ctx, View<const float, 4> in, View<float, 4> out)
   const i64 in_h = in.size(2), in_w = in.size(3), out_h = out.size(2), out_w = out.size(3);
 
   // scratch: both sets of taps, then [planes, in_h, out_w] between the passes
-  const std::size_t col_bytes = rounded_up(tap_bytes(in_w, out_w));
-  const std::size_t row_bytes = rounded_up(tap_bytes(in_h, out_h));
+  const std::size_t col_bytes = tap_bytes(in_w, out_w);
+  const std::size_t row_bytes = tap_bytes(in_h, out_h);
   const std::size_t between_bytes = static_cast<std::size_t>(planes * in_h * out_w) * sizeof(float);
   std::byte* memory = ctx.shared_scratch(col_bytes + row_bytes + between_bytes);
   const Taps cols = make_taps(in_w, out_w, memory);
