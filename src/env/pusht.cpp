@@ -264,7 +264,7 @@ void PushT::reset(u64 seed, const ResetOptions& options) {
     draw_goal_state(seed);
   }
 
-  world_ = std::make_unique<pusht::World>(make_world(start));
+  world_ = std::make_unique<pusht::World>(make_world());
   if (options_.keeps_motion) {
     // the published reset visits its goal for a picture, and may leave the block moving
     world_->set_state({.agent = {goal_[0], goal_[1]},
@@ -302,8 +302,16 @@ std::span<const double> PushT::factor_value(std::string_view name) const {
   return variation_.value(index);
 }
 
-pusht::World PushT::make_world(const WorldState& at) const {
-  return pusht::World(agent_shape_, variation_.value(kAgentAngle, 0), block_shape_, at);
+pusht::World PushT::make_world() const {
+  // Where bodies stood before their first state shows: the order in which they come near each other
+  // is that of their contacts, and the angle matters where the position is set first.
+  WorldState home = {.agent = {256, 400}, .block = {256, 300}};
+  if (!reset_by_numpy()) {
+    home = {.agent = {start_agent_[0], start_agent_[1]},
+            .block = {start_block_[0], start_block_[1]},
+            .block_angle = start_angle_[0]};
+  }
+  return pusht::World(agent_shape_, variation_.value(kAgentAngle, 0), block_shape_, home);
 }
 
 void PushT::update_look() {
@@ -340,7 +348,7 @@ WorldState PushT::checked_state(const char* what, std::span<const double> state)
 
 void PushT::set_state(std::span<const double> state) {
   const WorldState wanted = checked_state("state", state);
-  if (!options_.keeps_motion) *world_ = make_world(wanted);
+  if (!options_.keeps_motion) *world_ = make_world();
   world_->set_state(wanted, options_.order);
 }
 
@@ -451,7 +459,7 @@ void PushT::render(View<u8, 3> frame) const { render_world(*world_, frame); }
 void PushT::render_goal(View<u8, 3> frame) const {
   const WorldState goal = checked_state(
       "goal state", std::span<const double>(goal_).first(static_cast<std::size_t>(state_dim())));
-  pusht::World world = make_world(goal);
+  pusht::World world = make_world();
   world.set_state(goal, options_.order);
   render_world(world, frame);
 }

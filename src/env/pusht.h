@@ -124,7 +124,7 @@ class PushT final : public Environment {
            options_.variant == PushTVariant::keypoints;
   }
   bool reset_by_numpy() const { return absolute() || options_.variant == PushTVariant::dino; }
-  pusht::World make_world(const pusht::WorldState& at) const;
+  pusht::World make_world() const;
   pusht::WorldState checked_state(const char* what, std::span<const double> state) const;
   void draw_goal_state(u64 seed);
   void update_look();
@@ -138,7 +138,7 @@ class PushT final : public Environment {
   pusht::BodyShape agent_shape_;
   pusht::BodyShape block_shape_;
   std::unique_ptr<pusht::World> world_;
-  pusht::WorldState start_;  // of the last reset, in full precision
+  // of the last reset, in full precision
   std::array<double, 2> start_agent_ = {};
   std::array<double, 2> start_block_ = {};
   std::array<double, 1> start_angle_ = {};

@@ -149,6 +149,17 @@ struct World::Impl {
     }
     contact_points += count.points;
   }
+
+  void push(const Point& target) {
+    const cpVect x = cpBodyGetPosition(agent);
+    const cpVect v = cpBodyGetVelocity(agent);
+    const double ax =
+        kStiffness * (std::clamp(target.x, -kFarthest, kFarthest) - x.x) + kDamping * (0 - v.x);
+    const double ay =
+        kStiffness * (std::clamp(target.y, -kFarthest, kFarthest) - x.y) + kDamping * (0 - v.y);
+    cpBodySetVelocity(agent, {v.x + ax * kEngineStep, v.y + ay * kEngineStep});
+    step();
+  }
 };
 
 World::World(const BodyShape& agent, double agent_angle, const BodyShape& block,
@@ -193,18 +204,14 @@ void World::set_state(const WorldState& state, PoseOrder order) {
   impl_->step();
 }
 
+void World::push(Point target) {
+  impl_->contact_points = 0;
+  impl_->push(target);
+}
+
 void World::drive(Point target) {
   impl_->contact_points = 0;
-  target.x = std::clamp(target.x, -kFarthest, kFarthest);
-  target.y = std::clamp(target.y, -kFarthest, kFarthest);
-  for (int i = 0; i < kStepsPerControl; ++i) {
-    const cpVect x = cpBodyGetPosition(impl_->agent);
-    const cpVect v = cpBodyGetVelocity(impl_->agent);
-    const double ax = kStiffness * (target.x - x.x) + kDamping * (0 - v.x);
-    const double ay = kStiffness * (target.y - x.y) + kDamping * (0 - v.y);
-    cpBodySetVelocity(impl_->agent, {v.x + ax * kEngineStep, v.y + ay * kEngineStep});
-    impl_->step();
-  }
+  for (int i = 0; i < kStepsPerControl; ++i) impl_->push(target);
 }
 
 WorldState World::state() const {
@@ -212,6 +219,11 @@ WorldState World::state() const {
           .agent_velocity = point(cpBodyGetVelocity(impl_->agent)),
           .block = point(cpBodyGetPosition(impl_->block)),
           .block_angle = cpBodyGetAngle(impl_->block)};
+}
+
+BlockMotion World::block_motion() const {
+  return {.velocity = point(cpBodyGetVelocity(impl_->block)),
+          .spin = cpBodyGetAngularVelocity(impl_->block)};
 }
 
 int World::contact_points() const { return impl_->contact_points; }

@@ -30,6 +30,12 @@ struct WorldState {
   double block_angle = 0;
 };
 
+// Of the block, about its centre of gravity; what one engine step leaves for the next.
+struct BlockMotion {
+  Point velocity;   // pixels a second
+  double spin = 0;  // radians a second
+};
+
 // In which order the two halves of the block's pose are set. The engine turns a body about its
 // centre of gravity, so setting the angle second moves the local origin.
 enum class PoseOrder { angle_first, position_first };
@@ -54,11 +60,13 @@ class World {
   // overlaps begin to be resolved. The block keeps the velocity it has and contacts keep their
   // impulses; in a world just made there are none.
   void set_state(const WorldState& state, PoseOrder order);
-  // 0.1 s in ten engine steps, before each the agent's velocity v at x grows by
-  // (100 (target - x) - 20 v) * 0.01.
+  // 0.1 s: ten times push().
   void drive(Point target);
+  // The agent's velocity v at x grows by (100 (target - x) - 20 v) * 0.01, then one engine step.
+  void push(Point target);
 
   WorldState state() const;
+  BlockMotion block_motion() const;
   // contact points of all pairs, summed over the engine steps of the last call above
   int contact_points() const;
 
