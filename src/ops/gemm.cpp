@@ -15,6 +15,14 @@ void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, const Ep
           View<float, 2> c);
 }  // namespace cpu
 
+namespace cuda {
+// error where the device has no products of it
+void check_precision(const Context& ctx, Precision precision);
+template <typename In, typename Out>
+void linear(Context& ctx, View<const In, 2> x, const PackedMatrix& weight, const Epilogue& epilogue,
+            View<Out, 2> y);
+}  // namespace cuda
+
 namespace {
 
 template <typename In, typename Out>
@@ -22,7 +30,9 @@ void checked_linear(Context& ctx, View<const In, 2> x, const PackedMatrix& weigh
                     const Epilogue& epilogue, View<Out, 2> y) {
   check_linear(ctx, "linear", x, weight, epilogue, y);
   if (x.size(0) == 0) return;
-  must_be_cpu(ctx, "linear");
+#if ORRERY_CUDA
+  if (ctx.device() == Device::cuda) return cuda::linear(ctx, x, weight, epilogue, y);
+#endif
   // the check above leaves only rows of floats here
   if constexpr (std::is_same_v<In, float> && std::is_same_v<Out, float>) {
     cpu::linear(ctx, x, weight, epilogue, y);
@@ -37,6 +47,7 @@ PackedMatrix::PackedMatrix(Context& ctx, View<const float, 2> weight, Precision 
         ", both sizes must be positive");
 #if ORRERY_CUDA
   if (ctx.device() == Device::cuda) {
+    cuda::check_precision(ctx, precision);
     const PackedRows packed = pack_rows(weight, precision);
     row_bytes_ = packed.row_bytes;
     block_ = Block(ctx, packed.rows.size());

@@ -70,41 +70,6 @@ TEST(Gemm, EqualsReferenceForAllLayouts) {
   }
 }
 
-TEST(Linear, EqualsReferenceWithEveryEpilogue) {
-  Context ctx({.threads = 2});
-  for (const auto [m, n, k] : kSizes) {
-    const Tensor x = random_matrix(m, k, 1), w = random_matrix(n, k, 2);
-    const Tensor bias = random_matrix(1, n, 3), gate = random_matrix(m, n, 4),
-                 residual = random_matrix(m, n, 5);
-    const PackedMatrix packed(ctx, w.view<float, 2>());
-    for (int options = 0; options < 8; ++options) {
-      for (const auto activation : {Activation::none, Activation::gelu, Activation::silu}) {
-        Epilogue epilogue{.activation = activation};
-        if (options & 1) epilogue.bias = bias.view<float, 2>()[0];
-        if (options & 2) epilogue.gate = gate.view<float, 2>();
-        if (options & 4) epilogue.residual = residual.view<float, 2>();
-        Tensor y = Tensor::zeros<float>({m, n}), expected = Tensor::zeros<float>({m, n});
-        linear(ctx, x.view<float, 2>(), packed, epilogue, y.view<float, 2>());
-        linear_ref(x.view<float, 2>(), w.view<float, 2>(), epilogue, expected.view<float, 2>());
-        // activations have slopes up to 1.13, gates reach about 4
-        EXPECT_LT(max_difference(y.view<float, 2>(), expected.view<float, 2>()), 5 * bound(k))
-            << m << "x" << n << "x" << k << " options " << options;
-      }
-    }
-  }
-}
-
-TEST(Linear, AddsToTheResidualInPlace) {
-  Context ctx({.threads = 2});
-  const Tensor x = random_matrix(31, 700, 1), w = random_matrix(50, 700, 2);
-  const PackedMatrix packed(ctx, w.view<float, 2>());
-  Tensor y = random_matrix(31, 50, 3), expected = random_matrix(31, 50, 3);
-  linear(ctx, x.view<float, 2>(), packed, {.residual = y.view<float, 2>()}, y.view<float, 2>());
-  linear_ref(x.view<float, 2>(), w.view<float, 2>(), {.residual = expected.view<float, 2>()},
-             expected.view<float, 2>());
-  EXPECT_LT(max_difference(y.view<float, 2>(), expected.view<float, 2>()), bound(700));
-}
-
 TEST(Gemm, AddsBiasAndResidualOnce) {
   Context ctx({.threads = 2});
   for (const i64 inner : {1, 40, 700, 1100}) {  // one to three blocks of inputs

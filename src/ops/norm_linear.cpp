@@ -7,6 +7,13 @@
 
 namespace orrery {
 
+namespace cuda {
+// false: these sizes have no fused kernel
+template <typename Out>
+bool norm_linear(Context& ctx, View<const float, 2> x, const RowNorm& norm,
+                 const PackedMatrix& weight, const Epilogue& epilogue, View<Out, 2> y);
+}  // namespace cuda
+
 namespace {
 
 // rows as one batch of tokens
@@ -31,6 +38,9 @@ void checked(Context& ctx, View<const float, 2> x, const RowNorm& norm, const Pa
   check(normed.sizes() == x.sizes() && normed.contiguous(), "norm_linear: normed is ",
         normed.shape(), ", needed ", x.shape(), ", contiguous");
   if (x.size(0) == 0) return;
+#if ORRERY_CUDA
+  if (ctx.device() == Device::cuda && cuda::norm_linear(ctx, x, norm, weight, epilogue, y)) return;
+#endif
 
   if (norm.shift) {
     layer_norm(ctx, x, {}, {}, norm.bare_eps, normed);

@@ -1,0 +1,294 @@
+#pragma once
+
+// The CUDA matrix product, one template for all precisions and tiles.
+//
+// A block has one stripe of rows and `group_tiles` tiles of columns. It walks through (tile, chunk
+// of inputs) pairs; chunks come through shared memory by asynchronous copies, `stages` - 1 of them
+// ahead of the products, over the ends of tiles too. Rows of x come in chunks as the weight does,
+// or (kResident) are prepared once and kept (gemm_rows_device.h).
+//
+// limits: products of tensor cores or f32 units for large sizes; second-level cache traffic where
+// rows are few; launch and latency below about 64 rows
+//
+// steady: a sum is taken in order of chunks by each depth warp, and these are added in order
+
+#include "device/cuda.h"
+#include "ops/activation_device.h"
+#include "ops/gemm_math_device.h"
+#include "ops/gemm_pack.h"
+#include "ops/gemm_rows_device.h"
+
+namespace orrery::cuda {
+
+namespace {
+
+// (v / 2) (1 + erf(v / sqrt 2)) with erf by formula 7.1.26 of Abramowitz and Stegun, "Handbook of
+// mathematical functions": 1 - t (a1 + t (a2 + ..)) exp(-u^2), t = 1 / (1 + p u), within 1.5e-7.
+// A third of the exact form's instructions, and below what bf16 and tf32 can tell.
+__device__ inline float gelu_short(float v) {
+  const float size = fabsf(v);
+  const float u = size * 0.70710678f;
+  const float t = __fdividef(1.0f, fmaf(0.3275911f, u, 1.0f));
+  float series = fmaf(1.061405429f, t, -1.453152027f);
+  series = fmaf(series, t, 1.421413741f);
+  series = fmaf(series, t, -0.284496736f);
+  series = fmaf(series, t, 0.254829592f);
+  const float tail = 0.5f * series * t * __expf(-u * u);
+  return fmaxf(v, 0.0f) - size * tail;
+}
+
+template <Precision kPrecision>
+__device__ inline float activated_in(Activation activation, float v) {
+  if (kPrecision != Precision::f32 && activation == Activation::gelu) return gelu_short(v);
+  return activated(activation, v);
+}
+
+// Four neighbouring values of y, or fewer at the right edge, from sums to memory.
+template <Precision kPrecision, bool kWhole>
+__device__ void finish_four(const Product& p, Four value, float row_scale, i64 row, int col) {
+  constexpr bool kCodes = kPrecision == Precision::int8 || kPrecision == Precision::fp8;
+  const i64 count = p.outputs - col;
+  if constexpr (kCodes) {
+    const Four scale = load_four<kWhole>(p.weight_scales + col, count);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) value.v[e] *= row_scale * scale.v[e];
+  }
+  if (p.bias != nullptr) {
+    const Four bias = load_four<kWhole>(p.bias + col, count);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) value.v[e] += bias.v[e];
+  }
+  if (p.activation != Activation::none) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) value.v[e] = activated_in<kPrecision>(p.activation, value.v[e]);
+  }
+  if (p.gate != nullptr) {
+    const Four gate = load_four<kWhole>(p.gate + row * p.gate_stride + col, count);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) value.v[e] *= gate.v[e];
+  }
+  if (p.residual != nullptr) {
+    const Four residual = load_four<kWhole>(p.residual + row * p.residual_stride + col, count);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) value.v[e] += residual.v[e];
+  }
+  if (p.y_bf16 != nullptr) {
+    store_four<kWhole>(value, p.y_bf16 + row * p.y_stride + col, count);
+  } else {
+    store_four<kWhole>(value, p.y + row * p.y_stride + col, count);
+  }
+}
+
+// Copies one 16-byte piece of a row of values that may lie at any address and end within it.
+template <int kBytes>
+__device__ void copy_piece(std::byte* to, const std::byte* from, int bytes) {
+  using Value = std::conditional_t<kBytes == 4, u32, std::conditional_t<kBytes == 2, u16, u8>>;
+#pragma unroll
+  for (int i = 0; i < 16 / kBytes; ++i) {
+    reinterpret_cast<Value*>(to)[i] =
+        i * kBytes < bytes ? reinterpret_cast<const Value*>(from)[i] : Value{0};
+  }
+}
+
+template <Precision kPrecision, int kTile, bool kResident>
+struct ProductKernel {
+  static constexpr ProductTile kShape = kProductTiles[kTile];
+  static constexpr int kThreads = kShape.threads();
+  static constexpr bool kCodes = kPrecision == Precision::int8 || kPrecision == Precision::fp8;
+  static constexpr int kBytes = kCodes ? 1 : kPrecision == Precision::bf16 ? 2 : 4;
+  static constexpr int kRowBytes = kShape.rows * kChunkBytes;
+  static constexpr int kColBytes = kShape.cols * kChunkBytes;
+  static constexpr bool kPlain = kPrecision == Precision::f32;
+  using At = Place<kTile>;
+  using Math = std::conditional_t<
+      kPlain, PlainUnits<kTile>,
+      TensorCores<kPrecision, kTile, kPrecision == Precision::tf32 && !kResident>>;
+
+  const Product& p;
+  const i64 first_row;
+  const int first_tile;
+  const int chunks;
+  std::byte *x, *weight;  // shared
+  float *row_scales, *slices, *parts;
+
+  __device__ ProductKernel(const Product& product, std::byte* shared)
+      : p(product),
+        first_row(static_cast<i64>(blockIdx.x) * kShape.rows),
+        first_tile(static_cast<int>(blockIdx.y) * product.group_tiles),
+        chunks((product.inputs * kBytes + kChunkBytes - 1) / kChunkBytes),
+        x(shared),
+        weight(x + (kResident ? chunks : kShape.stages) * kRowBytes),
+        row_scales(reinterpret_cast<float*>(weight + kShape.stages * kColBytes)),
+        slices(row_scales + kShape.rows),
+        parts(slices + At::kGrid * slice_rows(kShape) * slice_stride(kShape)) {}
+
+  // asks for chunk `chunk` of tile `tile`
+  __device__ void fetch(int tile, int chunk, int stage) const {
+    if constexpr (!kResident) {
+      std::byte* to = x + stage * kRowBytes;
+#pragma unroll
+      for (int i = static_cast<int>(threadIdx.x); i < kShape.rows * 8; i += kThreads) {
+        const int row = i / 8, byte = i % 8 * 16;
+        std::byte* place = to + chunk_place(row, byte, row);
+        const int begin = chunk * kChunkBytes + byte;
+        const int left = p.inputs * kBytes - begin;
+        const bool there = first_row + row < p.rows && left > 0;
+        const std::byte* from = there ? p.x + (first_row + row) * p.x_stride + begin : p.x;
+        if (!there || (p.x_aligned && left >= 16)) {
+          cp_async_16(place, from, there);
+        } else {
+          copy_piece<kBytes>(place, from, left);
+        }
+      }
+    }
+    std::byte* to = weight + stage * kColBytes;
+#pragma unroll
+    for (int i = static_cast<int>(threadIdx.x); i < kShape.cols * 8; i += kThreads) {
+      const int col = i / 8, byte = i % 8 * 16;
+      const i64 output = static_cast<i64>(tile) * kShape.cols + col;
+      const i64 begin = static_cast<i64>(chunk) * kChunkBytes + byte;
+      const bool there = output < p.outputs && begin < p.weight_stride;
+      cp_async_16(to + chunk_place(col, byte, kPlain ? col / 4 : col),
+                  there ? p.weight + output * p.weight_stride + begin : p.weight, there);
+    }
+  }
+
+  // adds the depth warps' sums to those of the first, in order
+  __device__ void gather(Math& math, const At& at) const {
+    const int place = static_cast<int>(threadIdx.x) % (At::kGrid * kWarp);
+    auto* mine = reinterpret_cast<typename Math::Sum*>(parts) + place;
+    constexpr int kStep = At::kGrid * kWarp;
+    if (at.depth > 0) {
+#pragma unroll
+      for (int i = 0; i < Math::kSums; ++i) {
+        mine[((at.depth - 1) * Math::kSums + i) * kStep] = math.sum(i);
+      }
+    }
+    __syncthreads();
+    if (at.depth > 0) return;
+#pragma unroll
+    for (int i = 0; i < Math::kSums; ++i) {
+#pragma unroll
+      for (int d = 0; d + 1 < kShape.depth_warps; ++d) {
+        math.sum(i) += mine[(d * Math::kSums + i) * kStep];
+      }
+    }
+  }
+
+  // slice kSlice of the warp's part: to shared memory, and from there in fours to y
+  template <int kSlice>
+  __device__ void finish_slices(const Math& math, const At& at, int tile) const {
+    if constexpr (kSlice < Math::kSlices) {
+      constexpr int kRows = slice_rows(kShape), kStride = slice_stride(kShape);
+      constexpr int kFours = At::kWarpCols / 4;
+      const int warp = static_cast<int>(threadIdx.x) / kWarp % At::kGrid;
+      float* slice = slices + warp * (kRows * kStride);
+      math.template put_slice<kSlice>(slice, kStride);
+      __syncwarp();
+#pragma unroll 1
+      for (int i = at.lane; i < kRows * kFours; i += kWarp) {
+        const int tile_row = at.row + kSlice * kRows + i / kFours;
+        const int col = tile * kShape.cols + at.col + i % kFours * 4;
+        const i64 row = first_row + tile_row;
+        if (row >= p.rows || col >= p.outputs) continue;
+        const Four value = load_four<true>(slice + i / kFours * kStride + i % kFours * 4, 4);
+        float row_scale = 1.0f;
+        if constexpr (kCodes) row_scale = kResident ? row_scales[tile_row] : p.row_scales[row];
+        if (p.in_fours) {
+          finish_four<kPrecision, true>(p, value, row_scale, row, col);
+        } else {
+          finish_four<kPrecision, false>(p, value, row_scale, row, col);
+        }
+      }
+      __syncwarp();
+      finish_slices<kSlice + 1>(math, at, tile);
+    }
+  }
+
+  __device__ void run() const {
+    const int all_tiles = (p.outputs + kShape.cols - 1) / kShape.cols;
+    const int tiles = min(p.group_tiles, all_tiles - first_tile);
+    const int steps = tiles * chunks;
+    int next_tile = first_tile, next_chunk = 0;  // what is fetched next
+    const auto fetch_next = [&](int step) {
+      if (step < steps) {
+        fetch(next_tile, next_chunk, step % kShape.stages);
+        if (++next_chunk == chunks) {
+          next_chunk = 0;
+          ++next_tile;
+        }
+      }
+      cp_async_commit();
+    };
+#pragma unroll 1
+    for (int step = 0; step < kShape.stages - 1; ++step) fetch_next(step);
+    if constexpr (kResident) {
+      // the first barrier below makes the rows everybody's
+      prepare_rows<kPrecision, kTile>(p, first_row, x, row_scales);
+    }
+
+    const At at(static_cast<int>(threadIdx.x));
+    Math math(at);
+    int tile = first_tile, chunk = 0;
+#pragma unroll 1
+    for (int step = 0; step < steps; ++step) {
+      cp_async_wait<kShape.stages - 2>();
+      __syncthreads();  // the chunk is there, and nobody reads the one that is overwritten now
+      fetch_next(step + kShape.stages - 1);
+      const int stage = step % kShape.stages;
+      const int left = (p.inputs * kBytes - chunk * kChunkBytes + 31) / 32;
+      math.multiply(x + (kResident ? chunk : stage) * kRowBytes, weight + stage * kColBytes,
+                    min(left, kChunkBytes / 32));
+      if (++chunk < chunks) continue;
+
+      if constexpr (kShape.depth_warps > 1) gather(math, at);
+      if (at.depth == 0) finish_slices<0>(math, at, tile);
+      math.clear();
+      chunk = 0;
+      ++tile;
+    }
+    cp_async_wait<0>();
+  }
+};
+
+template <Precision kPrecision, int kTile, bool kResident>
+__global__ void __launch_bounds__(kProductTiles[kTile].threads(), kProductTiles[kTile].blocks)
+    product_kernel(const Product p) {
+  const ProductKernel<kPrecision, kTile, kResident> kernel(p, dynamic_shared<std::byte>());
+  kernel.run();
+}
+
+template <Precision kPrecision, int kTile, bool kResident>
+void launch_product(const Context& ctx, const ProductPlan& plan, const Product& product) {
+  constexpr ProductTile kShape = kProductTiles[kTile];
+  const ProductShape shape = {product.rows, product.outputs, product.inputs, kPrecision, kResident};
+  const Launch grid = {
+      kShape.name, dim3(blocks_for(product.rows, kShape.rows), static_cast<unsigned>(plan.groups)),
+      dim3(static_cast<unsigned>(kShape.threads())),
+      static_cast<std::size_t>(product_shared_bytes(kShape, shape))};
+  launch(ctx, grid, product_kernel<kPrecision, kTile, kResident>, product);
+}
+
+template <Precision kPrecision, int kTile = 0>
+void launch_tile(const Context& ctx, const ProductPlan& plan, bool resident,
+                 const Product& product) {
+  if constexpr (kTile < kProductTileCount) {
+    if constexpr (kProductTiles[kTile].tensor_cores == (kPrecision != Precision::f32)) {
+      if (plan.tile == kTile) {
+        if (resident) return launch_product<kPrecision, kTile, true>(ctx, plan, product);
+        return launch_product<kPrecision, kTile, false>(ctx, plan, product);
+      }
+    }
+    launch_tile<kPrecision, kTile + 1>(ctx, plan, resident, product);
+  }
+}
+
+}  // namespace
+
+template <Precision kPrecision>
+void run_product(const Context& ctx, const ProductPlan& plan, bool resident,
+                 const Product& product) {
+  launch_tile<kPrecision>(ctx, plan, resident, product);
+}
+
+}  // namespace orrery::cuda

@@ -1,0 +1,10 @@
+// The matrix product's kernels of one precision: files of their own compile side by side.
+
+#include "ops/gemm_device.h"
+
+namespace orrery::cuda {
+
+template void run_product<Precision::int8>(const Context&, const ProductPlan&, bool,
+                                           const Product&);
+
+}  // namespace orrery::cuda

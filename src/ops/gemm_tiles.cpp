@@ -1,0 +1,133 @@
+#include "ops/gemm_tiles.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "ops/gemm_pack.h"
+
+namespace orrery {
+
+namespace {
+
+i64 pieces(i64 count, i64 size) { return (count + size - 1) / size; }
+
+// What one multiprocessor of an H100 does in a microsecond, from the published figures over 132:
+// 989 TFLOP/s of dense bf16 products, 67 of f32; 5.5 TB/s from the second-level cache (measured by
+// others).
+constexpr double kBf16PerMicrosecond = 7.5e6;
+constexpr double kF32PerMicrosecond = 0.5e6;
+constexpr double kBytesPerMicrosecond = 42e3;
+// a trip to the cache and back, and a launch's start and end within a captured graph
+constexpr double kTrip = 0.7, kStart = 2.0;
+
+double rate(Precision precision) {
+  switch (precision) {
+    case Precision::f32:
+      return kF32PerMicrosecond;
+    case Precision::tf32:
+      return kBf16PerMicrosecond / 2;
+    case Precision::bf16:
+      return kBf16PerMicrosecond;
+    case Precision::int8:
+    case Precision::fp8:
+      return kBf16PerMicrosecond * 2;
+  }
+  return kF32PerMicrosecond;
+}
+
+// Time of the whole product when `groups` blocks share the columns of a stripe of rows.
+double estimate(const ProductTile& tile, const ProductShape& shape, const ProductDevice& device,
+                i64 groups) {
+  const i64 row_bytes = shape.inputs * value_bytes(shape.precision);
+  const i64 chunks = pieces(row_bytes, kChunkBytes);
+  const i64 col_tiles = pieces(shape.outputs, tile.cols);
+  const i64 blocks = pieces(shape.rows, tile.rows) * groups;
+  // blocks that one multiprocessor gets, and how many of them it runs side by side
+  const i64 turns = pieces(blocks, device.multiprocessors);
+  const i64 beside =
+      std::min<i64>({turns, tile.blocks,
+                     std::max<i64>(1, device.shared_bytes / product_shared_bytes(tile, shape))});
+
+  const double operations =
+      2.0 * tile.rows * tile.cols * kChunkBytes / static_cast<double>(value_bytes(shape.precision));
+  const double bytes =
+      kChunkBytes * static_cast<double>(tile.cols + (shape.resident ? 0 : tile.rows));
+  const double busy =
+      std::max(operations / (rate(shape.precision) * tile.share), bytes / kBytesPerMicrosecond);
+  const double chunk = std::max(busy, kTrip / (tile.stages - 1) / static_cast<double>(beside));
+  const double prepared =
+      shape.resident ? static_cast<double>(tile.rows * shape.inputs * 4 * shape.floats_per_input) /
+                           kBytesPerMicrosecond
+                     : 0.0;
+  const i64 tiles = pieces(col_tiles, groups);
+  // every tile ends with a trip for what the epilogue reads
+  const double block =
+      prepared + static_cast<double>(tiles) *
+                     (static_cast<double>(chunks) * chunk + kTrip / static_cast<double>(beside));
+  return kStart + kTrip + static_cast<double>(turns) * block;
+}
+
+struct Choice {
+  std::string tile;
+  bool from_environment = true;
+};
+Choice& choice() {
+  static thread_local Choice instance;
+  return instance;
+}
+
+std::string& last() {
+  static thread_local std::string name;
+  return name;
+}
+
+}  // namespace
+
+i64 product_shared_bytes(const ProductTile& tile, const ProductShape& shape) {
+  const i64 chunks = pieces(shape.inputs * value_bytes(shape.precision), kChunkBytes);
+  const i64 x = tile.rows * kChunkBytes * (shape.resident ? chunks : tile.stages);
+  const i64 weight = static_cast<i64>(tile.cols) * kChunkBytes * tile.stages;
+  return x + weight + product_extra_bytes(tile);
+}
+
+ProductPlan plan_product(const ProductShape& shape, const ProductDevice& device,
+                         const std::string& wanted) {
+  ProductPlan best, asked;
+  bool known = wanted.empty();
+  for (int t = 0; t < kProductTileCount; ++t) {
+    const ProductTile& tile = kProductTiles[t];
+    const bool named = wanted == tile.name;
+    known = known || named;
+    if (tile.tensor_cores != (shape.precision != Precision::f32)) continue;
+    if (product_shared_bytes(tile, shape) > device.shared_bytes) continue;
+    const i64 col_tiles = pieces(shape.outputs, tile.cols);
+    // rows that a block keeps are worth several tiles of columns; others are read for each anyway
+    for (i64 groups = col_tiles; groups >= 1; --groups) {
+      if (!shape.resident && groups != col_tiles) break;
+      const double time = estimate(tile, shape, device, groups);
+      const ProductPlan plan = {t, static_cast<int>(groups), time};
+      if (best.tile < 0 || time < best.microseconds) best = plan;
+      if (named && (asked.tile < 0 || time < asked.microseconds)) asked = plan;
+    }
+  }
+  check(known, "ORRERY_CUDA_GEMM: there is no matrix kernel \"", wanted, "\"");
+  return asked.tile >= 0 ? asked : best;
+}
+
+std::string wanted_product_tile() {
+  if (!choice().from_environment) return choice().tile;
+  const char* given = std::getenv("ORRERY_CUDA_GEMM");
+  return given == nullptr ? "" : given;
+}
+
+void use_product_tile(const std::string& name) { choice() = {name, name.empty()}; }
+
+const std::string& last_product() { return last(); }
+
+void remember_product(const ProductTile& tile, Precision precision) {
+  last() = text(tile.name, "_", name_of(precision));
+}
+
+}  // namespace orrery

@@ -1,0 +1,110 @@
+#pragma once
+
+// Which shapes the CUDA matrix product comes in, and which one a product takes: plain functions, so
+// that they are tested where there is no device.
+
+#include <iterator>
+#include <string>
+
+#include "base/types.h"
+#include "ops/precision.h"
+
+namespace orrery {
+
+// A block makes tiles of rows x cols of y. Its warps stand in a grid of row_warps x col_warps, each
+// with its own part of the tile; depth_warps of such grids share the inputs of one tile and add up
+// their parts in order at the end, so that products of few rows still use many warps.
+struct ProductTile {
+  const char* name;
+  bool tensor_cores;  // mma.sync, for all precisions but f32, which runs on plain f32 units
+  int rows, cols;
+  int row_warps, col_warps, depth_warps;
+  int stages;  // chunks of inputs in shared memory at a time: one in use, the others on their way
+  int blocks;  // per multiprocessor, what registers are limited for
+  // the part of the units' rate that the inner loop can reach: operands read per product, warps to
+  // hide behind. An estimate from counted instructions, to be replaced when a device has measured
+  double share;
+
+  constexpr int threads() const { return 32 * row_warps * col_warps * depth_warps; }
+};
+
+// Best first. 192 columns: the width of the model, so that x is read once.
+//
+// registers of sums per thread: (rows / row_warps) * (cols / col_warps) / 32, at most 96 of 255
+inline constexpr ProductTile kProductTiles[] = {
+    {"mma_128x192", true, 128, 192, 2, 4, 1, 3, 1, 0.60},
+    {"mma_128x128", true, 128, 128, 2, 4, 1, 3, 2, 0.55},
+    {"mma_64x64", true, 64, 64, 2, 2, 1, 4, 4, 0.40},
+    {"mma_32x64", true, 32, 64, 1, 1, 4, 4, 2, 0.30},
+    {"mma_16x32", true, 16, 32, 1, 1, 4, 4, 4, 0.15},
+    {"simt_128x128", false, 128, 128, 4, 2, 1, 3, 1, 0.80},
+    {"simt_64x64", false, 64, 64, 2, 2, 1, 3, 2, 0.65},
+    {"simt_32x32", false, 32, 32, 2, 1, 4, 4, 2, 0.45},
+    {"simt_16x32", false, 16, 32, 1, 1, 8, 4, 2, 0.30},
+};
+inline constexpr int kProductTileCount = static_cast<int>(std::size(kProductTiles));
+
+// Inputs go through shared memory in chunks of this many bytes per row: what one line of the cache
+// holds, and eight pieces of 16 bytes, which the eight rows of a bank conflict can be spread over.
+inline constexpr int kChunkBytes = 128;
+
+// Where byte `byte` of row `row` of a chunk lies: rows after one another, and the 16-byte pieces of
+// a row exchanged by its number, so that eight consecutive rows have piece c in eight different
+// bank groups.
+constexpr int chunk_place(int row, int byte, int key) {
+  return row * kChunkBytes + (((byte >> 4) ^ (key & 7)) << 4) + (byte & 15);
+}
+
+// One product as the choice sees it.
+struct ProductShape {
+  i64 rows = 0, outputs = 0, inputs = 0;
+  Precision precision = Precision::f32;
+  // whether the block prepares its rows of x itself and keeps them (norms, conversion), and how
+  // many floats it reads for one (1, or 3 when modulated)
+  bool resident = false;
+  int floats_per_input = 1;
+};
+
+struct ProductDevice {
+  int multiprocessors = 132;
+  i64 shared_bytes = 227 * 1024;  // that one block can have
+};
+
+struct ProductPlan {
+  int tile = -1;            // -1: rows that are to be kept do not fit
+  int groups = 1;           // blocks that share the columns of one stripe of rows
+  double microseconds = 0;  // estimated
+};
+
+// Floats of one warp's part of a tile that the epilogue sees at a time: a slice of rows, which lies
+// in shared memory so that y, gate and residual are met in whole lines. Each row is 8 floats longer
+// than its columns: the four rows that half a warp writes at once then lie in different banks.
+constexpr int slice_rows(const ProductTile& tile) { return tile.tensor_cores ? 16 : 4; }
+constexpr int slice_stride(const ProductTile& tile) { return tile.cols / tile.col_warps + 8; }
+
+// shared memory after the chunks: scales of the rows, slices of the epilogue, sums of the depth
+// warps but the first
+constexpr int product_extra_bytes(const ProductTile& tile) {
+  const int grid = tile.row_warps * tile.col_warps;
+  return 4 * (tile.rows + grid * slice_rows(tile) * slice_stride(tile) +
+              (tile.depth_warps - 1) * tile.rows * tile.cols);
+}
+
+// dynamic shared memory of one block
+i64 product_shared_bytes(const ProductTile& tile, const ProductShape& shape);
+
+// The tile with the smallest estimate; `wanted`, when not empty, names one that is taken if the
+// precision has it and it fits. Error when no tile has that name.
+ProductPlan plan_product(const ProductShape& shape, const ProductDevice& device,
+                         const std::string& wanted = {});
+
+// The tile asked for by use_product_tile, else by the environment variable ORRERY_CUDA_GEMM, else
+// none. For tests and comparisons.
+std::string wanted_product_tile();
+void use_product_tile(const std::string& name);  // empty: none
+
+// The kernel that this thread launched last, as "mma_64x64_bf16"; empty before the first.
+const std::string& last_product();
+void remember_product(const ProductTile& tile, Precision precision);
+
+}  // namespace orrery

@@ -1,0 +1,153 @@
+#include "ops/gemm_tiles.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <set>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "ops/gemm_pack.h"
+
+namespace orrery {
+namespace {
+
+constexpr Precision kAll[] = {Precision::f32, Precision::tf32, Precision::bf16, Precision::int8,
+                              Precision::fp8};
+
+TEST(ProductTiles, ChunksLieInPlacesOfTheirOwn) {
+  // with both keys that kernels use every byte of a chunk has one place, inside it
+  for (const int divisor : {1, 4}) {
+    std::set<int> places;
+    for (int row = 0; row < 64; ++row) {
+      for (int byte = 0; byte < kChunkBytes; ++byte) {
+        places.insert(chunk_place(row, byte, row / divisor));
+      }
+    }
+    EXPECT_EQ(places.size(), 64u * kChunkBytes);
+    EXPECT_EQ(*places.begin(), 0);
+    EXPECT_EQ(*places.rbegin(), 64 * kChunkBytes - 1);
+  }
+}
+
+// eight lanes that read 16 bytes each are served at once when their pieces lie in different groups
+// of four of the 32 banks
+bool without_conflict(const std::vector<int>& places) {
+  std::set<int> groups;
+  for (const int place : places) groups.insert(place / 16 % 8);
+  return groups.size() == places.size();
+}
+
+TEST(ProductTiles, ReadsMeetDifferentBanks) {
+  for (int piece = 0; piece < 8; ++piece) {
+    for (int base = 0; base < 64; base += 4) {
+      std::vector<int> rows, fours, lanes_of_four;
+      // tensor cores: eight rows in turn (bases are multiples of 8); plain units: four rows of x in
+      // turn, eight columns four apart
+      for (int i = 0; i < 8; ++i) {
+        rows.push_back(chunk_place(base / 8 * 8 + i, piece * 16, base / 8 * 8 + i));
+        const int col = base + 4 * i;
+        fours.push_back(chunk_place(col, piece * 16, col / 4));
+        if (i < 4) lanes_of_four.push_back(chunk_place(base + i, piece * 16, base + i));
+      }
+      EXPECT_TRUE(without_conflict(rows));
+      EXPECT_TRUE(without_conflict(fours));
+      EXPECT_TRUE(without_conflict(lanes_of_four));
+    }
+  }
+}
+
+TEST(ProductTiles, SlicesAreWrittenWithoutConflict) {
+  for (const ProductTile& tile : kProductTiles) {
+    const int stride = slice_stride(tile);
+    EXPECT_EQ(stride % 4, 0) << tile.name;  // rows begin at multiples of 16 bytes
+    if (!tile.tensor_cores) continue;
+    // half a warp writes 8 bytes a lane: four rows, four pairs of columns
+    std::set<int> banks;
+    for (int lane = 0; lane < 16; ++lane) {
+      for (int e = 0; e < 2; ++e) banks.insert((lane / 4 * stride + lane % 4 * 2 + e) % 32);
+    }
+    EXPECT_EQ(banks.size(), 32u) << tile.name;
+  }
+}
+
+TEST(ProductTiles, FitTheirDevice) {
+  for (const ProductTile& tile : kProductTiles) {
+    // a block of Ampere has 163 KiB at most, a multiprocessor 65536 registers
+    EXPECT_LE(product_shared_bytes(tile, {1, 1, 192, Precision::tf32, false}), 163 * 1024)
+        << tile.name;
+    EXPECT_LE(tile.threads(), 1024);
+    const int sums = tile.rows * tile.cols / (32 * tile.row_warps * tile.col_warps);
+    EXPECT_LE(sums, 96) << tile.name;
+  }
+}
+
+TEST(ProductTiles, EverySizeHasOne) {
+  for (const Precision precision : kAll) {
+    for (const i64 rows : {1, 16, 17, 257, 1024, 15360, 65792}) {
+      for (const i64 inputs : {1, 192, 588, 2048, 100000}) {
+        for (const i64 outputs : {1, 192, 576, 3072}) {
+          const ProductShape shape = {rows, outputs, inputs, precision, false};
+          const ProductPlan plan = plan_product(shape, {});
+          ASSERT_GE(plan.tile, 0);
+          const ProductTile& tile = kProductTiles[plan.tile];
+          EXPECT_EQ(tile.tensor_cores, precision != Precision::f32);
+          EXPECT_EQ(plan.groups, (outputs + tile.cols - 1) / tile.cols);
+          EXPECT_LE(product_shared_bytes(tile, shape), 227 * 1024);
+        }
+      }
+    }
+  }
+}
+
+TEST(ProductTiles, LongRowsAreNotKept) {
+  EXPECT_GE(plan_product({1000, 192, 1024, Precision::f32, true}, {}).tile, 0);
+  EXPECT_EQ(plan_product({1000, 192, 100000, Precision::f32, true}, {}).tile, -1);
+}
+
+TEST(ProductTiles, LargeProductsTakeLargeTilesAndSmallOnesFillTheChip) {
+  const auto name = [](const ProductShape& shape) {
+    return std::string(kProductTiles[plan_product(shape, {}).tile].name);
+  };
+  EXPECT_EQ(name({65792, 192, 768, Precision::bf16, false}), "mma_128x192");
+  EXPECT_EQ(name({15360, 192, 2048, Precision::bf16, false}), "mma_128x192");
+  EXPECT_EQ(name({65536, 3072, 1024, Precision::f32, false}), "simt_128x128");
+  // one candidate
+  EXPECT_EQ(name({1, 2048, 192, Precision::bf16, false}), "mma_16x32");
+  // 1024 candidates: no tile of the two largest gives a block to half of the chip
+  const std::string middle = name({1024, 192, 2048, Precision::bf16, false});
+  EXPECT_TRUE(middle == "mma_64x64" || middle == "mma_32x64") << middle;
+}
+
+TEST(ProductTiles, TakeTheOneAskedFor) {
+  for (const ProductTile& tile : kProductTiles) {
+    const ProductShape shape = {100, 300, 200, tile.tensor_cores ? Precision::int8 : Precision::f32,
+                                false};
+    EXPECT_EQ(kProductTiles[plan_product(shape, {}, tile.name).tile].name,
+              std::string_view(tile.name));
+    // the other kind of units has no such tile: it chooses for itself
+    const ProductShape other = {100, 300, 200, tile.tensor_cores ? Precision::f32 : Precision::int8,
+                                false};
+    EXPECT_EQ(plan_product(other, {}, tile.name).tile, plan_product(other, {}).tile);
+  }
+  EXPECT_THROW(plan_product({1, 1, 1}, {}, "mma_1x1"), Error);
+}
+
+TEST(PackRows, RoundsToTf32) {
+  const float exact = 1.0f + 0x1p-10f, tie = 1.0f + 0x1p-11f;
+  const std::vector<float> weight = {exact, tie, -tie, 1.0f + 0x1p-12f, 3e38f};
+  const PackedRows packed = pack_rows(View<const float, 2>(weight.data(), {1, 5}), Precision::tf32);
+  EXPECT_EQ(packed.row_bytes, 32);
+  std::vector<float> got(8);
+  std::memcpy(got.data(), packed.rows.data(), 32);
+  EXPECT_EQ(got[0], exact);
+  EXPECT_EQ(got[1], exact);  // away from zero
+  EXPECT_EQ(got[2], -exact);
+  EXPECT_EQ(got[3], 1.0f);
+  EXPECT_NEAR(got[4], 3e38f, 3e38f * 0x1p-11f);
+  for (int i = 5; i < 8; ++i) EXPECT_EQ(got[static_cast<std::size_t>(i)], 0.0f);
+}
+
+}  // namespace
+}  // namespace orrery
