@@ -27,12 +27,6 @@ const std::array<std::array<float, 256>, 3>& normalized_bytes() {
   return table;
 }
 
-Taps make_taps(i64 in, i64 out, std::byte* memory) {
-  const Taps taps = taps_in(memory, in, out);
-  for (i64 i = 0; i < out; ++i) fill_taps(taps, in, out, i);
-  return taps;
-}
-
 }  // namespace
 
 void normalize_images(Context& ctx, View<const u8, 4> bytes, View<float, 4> out) {

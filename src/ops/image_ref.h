@@ -8,11 +8,15 @@
 
 namespace orrery {
 
-// one byte of channel c as torchvision converts and normalises it; every step is rounded to f32
-inline float normalized_byte(u8 byte, i64 c) {
-  const float scaled = static_cast<float>(byte) * (1.0f / 255.0f);
+// a value on the scale of bytes, of channel c, as torchvision converts and normalises it; every
+// step is rounded to f32
+inline float normalized_value(float value, i64 c) {
+  const float scaled = value * (1.0f / 255.0f);
   const float centered = scaled - kImageMean[c];
   return centered / kImageStd[c];
+}
+inline float normalized_byte(u8 byte, i64 c) {
+  return normalized_value(static_cast<float>(byte), c);
 }
 
 inline void normalize_images_ref(View<const u8, 4> bytes, View<float, 4> out) {

@@ -68,4 +68,13 @@ ORRERY_HD inline void fill_taps(const Taps& taps, i64 in, i64 out, i64 i) {
   }
 }
 
+namespace cpu {
+// the whole table, in tap_bytes(in, out) of the host's memory
+inline Taps make_taps(i64 in, i64 out, std::byte* memory) {
+  const Taps taps = taps_in(memory, in, out);
+  for (i64 i = 0; i < out; ++i) fill_taps(taps, in, out, i);
+  return taps;
+}
+}  // namespace cpu
+
 }  // namespace orrery
