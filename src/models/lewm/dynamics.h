@@ -42,6 +42,12 @@ class GoalDynamics final : public Dynamics {
   void observe(i64 environment, View<const float, 2> context, View<const float, 2> prefix,
                View<const float, 1> goal);
 
+  // Where observe puts them, for who makes them in place and for all environments at once:
+  // [environments, history, D], [environments, history - 1, A] and [environments, D].
+  View<float, 3> contexts() const { return contexts_; }
+  View<float, 3> prefixes() const { return prefixes_; }
+  View<float, 2> goals() const { return goals_; }
+
   i64 environments() const override { return environments_; }
   i64 action_dim() const override { return model_->config().action.input; }
   void rollout_cost(Context& ctx, i64 first_environment, View<const float, 4> actions,
