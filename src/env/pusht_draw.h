@@ -10,8 +10,6 @@
 
 namespace orrery::pusht {
 
-inline constexpr int kCanvasSize = 512;
-
 // Everything of the picture that does not move.
 struct Look {
   Colour background = {255, 255, 255};

@@ -10,10 +10,37 @@ namespace orrery::pusht {
 
 namespace {
 
-constexpr int kCanvasSize = 512;  // smooth lines are cut at the whole picture, not at the window
 constexpr int kMostCorners = 8;
 constexpr int kFatRadius = 2;
 constexpr int kFatWidth = 2 * kFatRadius;
+
+bool in_picture(int x, int y) { return x >= 0 && x < kCanvasSize && y >= 0 && y < kCanvasSize; }
+
+// Cuts a line at the picture's border, one pixel beyond it to the right and below, ends rounded to
+// the nearest pixel; false when nothing is left (Liang and Barsky 1984).
+bool cut_to_picture(IntPoint& from, IntPoint& to) {
+  const int dx = to.x - from.x;
+  const int dy = to.y - from.y;
+  double begin = 0;
+  double end = 1;
+  const auto cut = [&](int at, int by) {
+    if (by == 0) return at >= 0 && at <= kCanvasSize;
+    const double low = static_cast<double>(-at) / by;
+    const double high = static_cast<double>(kCanvasSize - at) / by;
+    begin = std::max(begin, std::min(low, high));
+    end = std::min(end, std::max(low, high));
+    return true;
+  };
+  if (!cut(from.x, dx) || !cut(from.y, dy) || begin > end) return false;
+  const auto along = [&](double share) {
+    return IntPoint{from.x + static_cast<int>(std::round(dx * share)),
+                    from.y + static_cast<int>(std::round(dy * share))};
+  };
+  const IntPoint first = along(begin);
+  to = along(end);
+  from = first;
+  return true;
+}
 
 }  // namespace
 
@@ -129,26 +156,42 @@ void Canvas::thick_line(IntPoint from, IntPoint to, u32 colour) {
   const int dy = std::abs(to.y - from.y);
   const int sx = from.x < to.x ? 1 : -1;
   const int sy = from.y < to.y ? 1 : -1;
+  const bool down = dx <= dy;
   int error = (dx > dy ? dx : -dy) / 2;
-  int x = from.x;
-  int y = from.y;
-  for (;;) {
-    if (dx <= dy) {
-      run(x - kBefore, x + kAfter, y, colour);
-    } else {
-      for (int row = y - kBefore; row <= y + kAfter; ++row) run(x, x, row, colour);
-    }
-    if (x == to.x && y == to.y) break;
+  IntPoint at = from;
+  IntPoint stop = to;
+  if (!cut_to_picture(at, stop)) return;
+
+  const auto plot = [&] {
+    if (down) return run(at.x - kBefore, at.x + kAfter, at.y, colour);
+    for (int y = at.y - kBefore; y <= at.y + kAfter; ++y) run(at.x, at.x, y, colour);
+  };
+  // Bresenham's, with the error of the whole line even where its beginning was cut off
+  const auto step = [&] {
     const int before = error;
     if (before > -dx) {
       error -= dy;
-      x += sx;
+      at.x += sx;
     }
     if (before < dy) {
       error += dx;
-      y += sy;
+      at.y += sy;
     }
+  };
+  while ((at.x - stop.x) * sx < 0 || (at.y - stop.y) * sy < 0) {
+    plot();
+    step();
   }
+  // where the end was cut off, on until the line has left the picture in its whole width
+  const auto touches = [&] {
+    return down ? in_picture(at.x - kBefore, at.y) || in_picture(at.x + kAfter, at.y)
+                : in_picture(at.x, at.y - kBefore) || in_picture(at.x, at.y + kAfter);
+  };
+  while ((down ? at.y != to.y : at.x != to.x) && touches()) {
+    plot();
+    step();
+  }
+  plot();
 }
 
 void Canvas::fat_line(IntPoint from, IntPoint to, const Colour& colour, PolygonRule rule) {
@@ -242,14 +285,18 @@ void Canvas::smooth_line(IntPoint from, IntPoint to, const Colour& colour) {
     if (below > 0) put(column, row, below * gap);
     put(column, row - 1, (1 - below) * gap);
   };
-  const float first = std::trunc(x1);
-  const float first_y = y1 + slope * (first - x1);
-  end(first, first_y, 1 + first - x1);
+  auto column = static_cast<int>(x1);
+  const auto first = static_cast<float>(column);
+  float y = y1 + slope * (first - x1);
+  if (x2 > kLow + 1) {
+    end(first, y, 1 + first - x1);
+    y += slope;
+    ++column;
+  }
   const float last = std::ceil(x2);
-  end(last, y2 + slope * (last - x2), 1 - last + x2);
+  if (x1 < kHigh - 1) end(last, y2 + slope * (last - x2), 1 - last + x2);
 
-  float y = first_y + slope;
-  for (int x = static_cast<int>(first) + 1; x < static_cast<int>(last); ++x) {
+  for (int x = column; x < static_cast<int>(last); ++x) {
     const int row = static_cast<int>(y);
     const auto whole = static_cast<float>(row);
     put(x, row - 1, 1 - y + whole);

@@ -8,6 +8,8 @@
 
 namespace orrery::pusht {
 
+inline constexpr int kCanvasSize = 512;  // a side of the whole picture
+
 using Colour = std::array<u8, 3>;  // red, green, blue
 
 // How the left end of a polygon's row is rounded. `integer`: pygame up to 2.5.2, with which the
@@ -35,8 +37,9 @@ struct Rect {
   Rect united(const Rect& other) const;
 };
 
-// A window of a picture, drawn with the primitives of pygame's `draw` module for a picture of that
-// size: what falls into the window has exactly the pixels of the whole picture.
+// A window of a picture, drawn with the primitives of pygame's `draw` module: what falls into the
+// window has exactly the pixels of the whole picture. That takes care with lines that leave the
+// picture, because pygame cuts them at its border before it walks along them.
 //
 // Coordinates keep away from the ends of int: |x|, |y| <= 2^24, and polygons span at most 2^14.
 // exact
