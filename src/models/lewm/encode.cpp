@@ -43,6 +43,9 @@ void lay_out(Arena& arena, const Model& model, EncoderState& state) {
   const i64 patches = state.grid_h * state.grid_w;
   state.positions = arena.take<float, 2>({1 + patches, e.hidden});
   state.patches = arena.take<float, 3>({state.chunk, patches, e.patch_inputs()});
+  if (model.narrow()) {
+    state.byte_patches = arena.take<bf16, 3>({state.chunk, patches, e.patch_inputs()});
+  }
   state.tokens = arena.take<float, 3>({state.chunk, 1 + patches, e.hidden});
   state.normed = arena.take<float, 2>({state.chunk * (1 + patches), e.hidden});
   state.cls = arena.take<float, 2>({state.chunk, e.hidden});
@@ -134,10 +137,13 @@ void encoder_block(Context& ctx, const Model& model, i64 layer, EncoderState& st
   linear(ctx, hidden, block.down.weight, {.bias = block.down.bias, .residual = stream}, stream);
 }
 
-// state.patches hold the frames' patches
+// which rows a chunk's patches were put into
+enum class PatchRows { normalized, bytes };
+
+// the frames' patches are in the state's rows of that kind
 template <typename Act>
 void encode_patches(Context& ctx, const Model& model, EncoderState& state, i64 frames,
-                    View<float, 2> latents, const Probe* probe) {
+                    PatchRows given, View<float, 2> latents, const Probe* probe) {
   const EncoderConfig& e = model.config().encoder;
   const i64 patches = state.patches.size(1);
   const i64 tokens = 1 + patches;
@@ -146,8 +152,13 @@ void encode_patches(Context& ctx, const Model& model, EncoderState& state, i64 f
   };
 
   const auto embedded = state.normed.slice(0, 0, frames * patches);
-  linear(ctx, state.patches.slice(0, 0, frames).as_rows(), model.patch.weight,
-         {.bias = model.patch.bias}, embedded);
+  if (given == PatchRows::bytes) {
+    linear(ctx, state.byte_patches.slice(0, 0, frames).as_rows(), model.byte_patch.weight,
+           {.bias = model.byte_patch.bias}, embedded);
+  } else {
+    linear(ctx, state.patches.slice(0, 0, frames).as_rows(), model.patch.weight,
+           {.bias = model.patch.bias}, embedded);
+  }
   see("patch_embedding", -1, embedded);
 
   // every frame: the CLS token's row, then the patches, positions added
@@ -178,20 +189,22 @@ void encode_patches(Context& ctx, const Model& model, EncoderState& state, i64 f
   see("emb", -1, latents);
 }
 
-template <typename Frames, typename Patch>
-void encode_chunks(Context& ctx, const Model& model, EncoderState& state, Frames frames,
+// Chunk after chunk; patch(first, last) puts the patches of those frames into the state and says
+// where.
+template <typename Patch>
+void encode_chunks(Context& ctx, const Model& model, EncoderState& state, i64 frames,
                    View<float, 2> latents, const Probe* probe, const Patch& patch) {
-  check(latents.size(0) == frames.size(0) && latents.size(1) == model.config().latent(),
-        "encode: latents are ", latents.shape(), ", needed (", frames.size(0), ", ",
+  check(latents.size(0) == frames && latents.size(1) == model.config().latent(),
+        "encode: latents are ", latents.shape(), ", needed (", frames, ", ",
         model.config().latent(), ")");
-  for (i64 first = 0; first < frames.size(0); first += state.chunk) {
-    const i64 last = std::min(frames.size(0), first + state.chunk);
-    patch(frames.slice(0, first, last), state.patches.slice(0, 0, last - first));
+  for (i64 first = 0; first < frames; first += state.chunk) {
+    const i64 last = std::min(frames, first + state.chunk);
+    const PatchRows given = patch(first, last);
     const auto into = latents.slice(0, first, last);
     if (model.narrow()) {
-      encode_patches<bf16>(ctx, model, state, last - first, into, probe);
+      encode_patches<bf16>(ctx, model, state, last - first, given, into, probe);
     } else {
-      encode_patches<float>(ctx, model, state, last - first, into, probe);
+      encode_patches<float>(ctx, model, state, last - first, given, into, probe);
     }
   }
 }
@@ -227,10 +240,15 @@ void encode(Context& ctx, const Model& model, EncoderState& state, View<const u8
   check(frames.size(1) == state.height && frames.size(2) == state.width && frames.size(3) == 3,
         "encode: frames are ", frames.shape(), ", the state was made for (n, ", state.height, ", ",
         state.width, ", 3)");
-  encode_chunks(ctx, model, state, frames, latents, probe,
-                [&](View<const u8, 4> some, View<float, 3> patches) {
-                  patch_rows_from_bytes(ctx, some, model.config().encoder.patch, patches);
-                });
+  if (model.narrow()) {
+    encode(ctx, model, state, packed_images(frames), latents, probe);
+    return;
+  }
+  encode_chunks(ctx, model, state, frames.size(0), latents, probe, [&](i64 first, i64 last) {
+    patch_rows_from_bytes(ctx, frames.slice(0, first, last), model.config().encoder.patch,
+                          state.patches.slice(0, 0, last - first));
+    return PatchRows::normalized;
+  });
 }
 
 void encode(Context& ctx, const Model& model, EncoderState& state, View<const float, 4> pixels,
@@ -238,10 +256,35 @@ void encode(Context& ctx, const Model& model, EncoderState& state, View<const fl
   check(pixels.size(1) == 3 && pixels.size(2) == state.height && pixels.size(3) == state.width,
         "encode: pixels are ", pixels.shape(), ", the state was made for (n, 3, ", state.height,
         ", ", state.width, ")");
-  encode_chunks(ctx, model, state, pixels, latents, probe,
-                [&](View<const float, 4> some, View<float, 3> patches) {
-                  patch_rows(ctx, some, model.config().encoder.patch, patches);
-                });
+  encode_chunks(ctx, model, state, pixels.size(0), latents, probe, [&](i64 first, i64 last) {
+    patch_rows(ctx, pixels.slice(0, first, last), model.config().encoder.patch,
+               state.patches.slice(0, 0, last - first));
+    return PatchRows::normalized;
+  });
+}
+
+void encode(Context& ctx, const Model& model, EncoderState& state, PackedImages frames,
+            View<float, 2> latents, const Probe* probe) {
+  const i64 patch = model.config().encoder.patch;
+  frames.resized_height = state.height;
+  frames.resized_width = state.width;
+  // bytes are exact in bf16, what lies between them after a resizing is not
+  const bool as_bytes =
+      model.narrow() && frames.height == state.height && frames.width == state.width;
+  encode_chunks(ctx, model, state, frames.count, latents, probe, [&](i64 first, i64 last) {
+    PackedImages some = frames;
+    some.count = last - first;
+    some.pixels.data += first * frames.pixels.image_pitch;
+    if (some.chroma.data != nullptr) some.chroma.data += first * frames.chroma.image_pitch;
+    if (as_bytes) {
+      patch_rows_from_packed(ctx, some, patch, PatchValues::bytes,
+                             state.byte_patches.slice(0, 0, some.count));
+      return PatchRows::bytes;
+    }
+    patch_rows_from_packed(ctx, some, patch, PatchValues::normalized,
+                           state.patches.slice(0, 0, some.count));
+    return PatchRows::normalized;
+  });
 }
 
 template <typename Act>

@@ -3,6 +3,7 @@
 #include "device/memory.h"
 #include "models/lewm/model.h"
 #include "models/lewm/probe.h"
+#include "ops/packed_image.h"
 #include "tensor/arena.h"
 
 namespace orrery::lewm {
@@ -48,11 +49,12 @@ struct EncoderState {
 
   View<float, 2>
       positions;  // [1 + patches, D], interpolated for this grid; the CLS token is added to its row
-  View<float, 3> patches;   // [chunk, patches, 3 * patch^2]
-  View<float, 3> tokens;    // [chunk, 1 + patches, D], the residual stream
-  View<float, 2> normed;    // [chunk * (1 + patches), D]
-  View<float, 2> cls;       // [chunk, D]
-  EncoderRows<float> wide;  // one of the two is there
+  View<float, 3> patches;      // [chunk, patches, 3 * patch^2], normalised
+  View<bf16, 3> byte_patches;  // the same as bytes, of a narrow model
+  View<float, 3> tokens;       // [chunk, 1 + patches, D], the residual stream
+  View<float, 2> normed;       // [chunk * (1 + patches), D]
+  View<float, 2> cls;          // [chunk, D]
+  EncoderRows<float> wide;     // one of the two is there
   EncoderRows<bf16> narrow;
   Block memory;
 
@@ -74,15 +76,21 @@ EncoderState make_encoder_state(Context& ctx, const Model& model, i64 height, i6
 
 // latents[n, :] = projector(CLS(encoder(frame n)))
 //
-//   frames    [n, height, width, 3] bytes, RGB; or [n, 3, height, width] f32, already normalised
+//   frames    [n, height, width, 3] bytes, RGB; or [n, 3, height, width] f32, already normalised;
+//             or as a camera or decoder left them, resized on the way to the state's size where
+//             they have another
 //   latents   [n, latent width], rows contiguous
 //
-// All of it lies where the context's operations run, and so do the rows a probe sees.
+// All of it lies where the context's operations run, and so do the rows a probe sees. For a narrow
+// model bytes go into the patch embedding as they are, normalisation folded into its weights: no
+// image of floats is made.
 //
 // tolerant: measured against float64 golden vectors, see `orrery parity`
 void encode(Context& ctx, const Model& model, EncoderState& state, View<const u8, 4> frames,
             View<float, 2> latents, const Probe* probe = nullptr);
 void encode(Context& ctx, const Model& model, EncoderState& state, View<const float, 4> pixels,
+            View<float, 2> latents, const Probe* probe = nullptr);
+void encode(Context& ctx, const Model& model, EncoderState& state, PackedImages frames,
             View<float, 2> latents, const Probe* probe = nullptr);
 
 // y = projector or pred_proj of x, [rows, .]; an absent head copies

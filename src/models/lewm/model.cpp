@@ -3,6 +3,8 @@
 #include <cmath>
 #include <utility>
 
+#include "ops/packed_image.h"
+
 namespace orrery::lewm {
 
 namespace {
@@ -62,6 +64,19 @@ PackedHead Model::packed(Context& ctx, const HeadConfig& config, const Head& hos
   return result;
 }
 
+void Model::fold_byte_patch(Context& ctx) {
+  const nn::Dense& host = weights_.tensors.encoder.patch;
+  Tensor weight = Tensor::zeros<float>({host.weight.size(0), host.weight.size(1)});
+  Tensor bias = Tensor::zeros<float>({host.bias.size(0)});
+  fold_normalization(host.weight, host.bias, weight.view<float, 2>(), bias.view<float, 1>());
+  byte_patch_bias_ = Block(ctx, static_cast<std::size_t>(bias.byte_count()));
+  ctx.upload(byte_patch_bias_.data(), bias.bytes(), byte_patch_bias_.bytes());
+  byte_patch.weight = PackedMatrix(ctx, weight.view<float, 2>(), Precision::bf16);
+  byte_patch.bias =
+      View<const float, 1>(reinterpret_cast<const float*>(byte_patch_bias_.data()), {bias.size(0)});
+  ctx.synchronize();  // the values may not go before they are copied
+}
+
 Model::Model(Context& ctx, Weights given, Precision precision)
     : weights_(std::move(given)), precision_(precision) {
   const Tensors& t = weights_.tensors;
@@ -76,6 +91,7 @@ Model::Model(Context& ctx, Weights given, Precision precision)
   const Precision steady = narrow() ? Precision::bf16 : precision;
 
   patch = packed(ctx, t.encoder.patch, r.encoder.patch, steady);
+  if (narrow()) fold_byte_patch(ctx);
   for (std::size_t i = 0; i < t.encoder.layers.size(); ++i) {
     const EncoderLayer& host = t.encoder.layers[i];
     const EncoderLayer& resident = r.encoder.layers[i];

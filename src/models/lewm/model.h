@@ -54,6 +54,7 @@ class Model {
     PackedDense qkv, out, up, down, modulation;
   };
   PackedDense patch;
+  PackedDense byte_patch;  // the same for bytes instead of normalised values; of a narrow model
   std::vector<EncoderBlock> encoder;
   PackedDense smooth, action_up, action_down;
   PackedDense input, condition, output;
@@ -61,6 +62,7 @@ class Model {
   PackedHead projector, pred_proj;
 
  private:
+  void fold_byte_patch(Context& ctx);
   PackedDense packed(Context& ctx, const nn::Dense& host, const nn::Dense& resident,
                      Precision precision) const;
   PackedHead packed(Context& ctx, const HeadConfig& config, const Head& host, const Head& resident,
@@ -68,7 +70,8 @@ class Model {
 
   Weights weights_;
   Precision precision_;
-  Block resident_;  // the parameters on a CUDA device
+  Block resident_;         // the parameters on a CUDA device
+  Block byte_patch_bias_;  // likewise
   Tensors tensors_;
 };
 

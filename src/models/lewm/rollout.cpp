@@ -529,22 +529,4 @@ void predict(Context& ctx, const Model& model, RolloutState& state, View<const f
   }
 }
 
-void encode_actions(Context& ctx, const Model& model, RolloutState& state,
-                    View<const float, 2> actions, View<float, 2> encoded, const Probe* probe) {
-  RolloutScratch& scratch = state.workers.front();
-  const i64 rows = actions.size(0);
-  check(actions.size(1) == model.config().action.input, "action encoder: a block has ",
-        actions.size(1), " numbers, the model takes ", model.config().action.input);
-  check(rows <= scratch.smoothed.size(0), "action encoder: ", rows,
-        " rows do not fit the state, made for ", scratch.smoothed.size(0));
-  const auto smoothed = scratch.smoothed.slice(0, 0, rows);
-  if (model.narrow_predictor()) {
-    run_action_encoder(ctx, model, actions, smoothed, scratch.narrow.wide.slice(0, 0, rows),
-                       encoded, probe);
-  } else {
-    run_action_encoder(ctx, model, actions, smoothed, scratch.wide.wide.slice(0, 0, rows), encoded,
-                       probe);
-  }
-}
-
 }  // namespace orrery::lewm

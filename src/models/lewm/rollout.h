@@ -69,7 +69,7 @@ struct RolloutState {
 
 RolloutState make_rollout_state(Context& ctx, const Model& model, RolloutSizes sizes);
 
-// Views of rollout, predict and encode_actions lie where the context's operations run, and so do
+// Views of rollout and predict lie where the context's operations run, and so do
 // the rows that a probe sees.
 struct RolloutInput {
   View<const float, 3> context;  // [environments, H, D], latents of the context frames
@@ -105,10 +105,5 @@ void rollout(Context& ctx, const Model& model, RolloutState& state, const Rollou
 // rows time first.
 void predict(Context& ctx, const Model& model, RolloutState& state, View<const float, 3> latents,
              View<const float, 3> actions, View<float, 3> pred, const Probe* probe = nullptr);
-
-// act_emb[r, :] = action_encoder(actions[r, :]); rows up to samples * blocks of the state
-void encode_actions(Context& ctx, const Model& model, RolloutState& state,
-                    View<const float, 2> actions, View<float, 2> encoded,
-                    const Probe* probe = nullptr);
 
 }  // namespace orrery::lewm
