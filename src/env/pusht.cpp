@@ -120,13 +120,13 @@ void apply_option(std::string_view option, PushTOptions& options) {
   if (option == "motion=none") return void(options.keeps_motion = false);
   if (option == "goal=drawn") return void(options.draws_goal = true);
   if (option == "goal=hidden") return void(options.draws_goal = false);
-  if (option == "targets=float32") return void(options.float_targets = true);
-  if (option == "targets=float64") return void(options.float_targets = false);
+  if (option == "control=float32") return void(options.control = pusht::Control::float32);
+  if (option == "control=float64") return void(options.control = pusht::Control::float64);
   if (option == "polygons=integer") return void(options.polygons = pusht::PolygonRule::integer);
   if (option == "polygons=real") return void(options.polygons = pusht::PolygonRule::real);
   fail("unknown option '", option,
        "' of pusht; known are size=96|224|512, order=angle|position, motion=kept|none, "
-       "goal=drawn|hidden, targets=float32|float64, polygons=integer|real");
+       "goal=drawn|hidden, control=float32|float64, polygons=integer|real");
 }
 
 // NumPy's RandomState(seed), as far as the published resets use it: MT19937 with masked rejection
@@ -311,7 +311,8 @@ pusht::World PushT::make_world() const {
             .block = {start_block_[0], start_block_[1]},
             .block_angle = start_angle_[0]};
   }
-  return pusht::World(agent_shape_, variation_.value(kAgentAngle, 0), block_shape_, home);
+  return pusht::World(agent_shape_, variation_.value(kAgentAngle, 0), block_shape_, home,
+                      absolute() ? pusht::Control::float64 : options_.control);
 }
 
 void PushT::update_look() {
@@ -398,7 +399,7 @@ Point PushT::target_of(std::span<const float> action) const {
   if (absolute()) return {action[0], action[1]};
   const Point unit = unit_target(action);
   const Point agent = world_->state().agent;
-  if (options_.float_targets) {
+  if (options_.control == pusht::Control::float32) {
     const auto moved = [](double from, double by) {
       return static_cast<float>(from) + static_cast<float>(by) * static_cast<float>(kActionScale);
     };

@@ -34,15 +34,15 @@ struct PushTOptions {
   // then the same state can move on differently. Otherwise every set_state is a fresh start.
   bool keeps_motion = false;
   bool draws_goal = true;
-  // targets of relative actions are rounded to float32, as with NumPy 2; otherwise double
-  bool float_targets = false;
+  // of relative actions
+  pusht::Control control = pusht::Control::float64;
   pusht::PolygonRule polygons = pusht::PolygonRule::integer;
 };
 
 // "pusht", "pusht-discrete", "pusht-absolute", "pusht-keypoints", "pusht-dino", each with its own
 // defaults, followed by ':' and options with commas between where those shall differ:
 //   size=96|224|512  order=angle|position  motion=kept|none  goal=drawn|hidden
-//   targets=float32|float64  polygons=integer|real
+//   control=float32|float64  polygons=integer|real
 // An unknown option is an error that lists the known ones.
 PushTOptions pusht_options(std::string_view name);
 

@@ -45,6 +45,20 @@ void make_first_space() {
 #endif
 }
 
+// the agent's velocity after one step of control
+double pushed(double x, double v, double target) {
+  const double acceleration = kStiffness * (target - x) + kDamping * (0 - v);
+  return v + acceleration * kEngineStep;
+}
+
+// the same where every sum of a float32 target with a Python number is rounded
+float pushed_f32(double x, double v, double target) {
+  const float pull =
+      static_cast<float>(kStiffness) * (static_cast<float>(target) - static_cast<float>(x));
+  const float acceleration = pull + static_cast<float>(kDamping * (0 - v));
+  return static_cast<float>(v) + acceleration * static_cast<float>(kEngineStep);
+}
+
 // whom a shape belongs to, kept in its user data
 enum class Owner : std::uintptr_t { wall, agent, block };
 
@@ -62,6 +76,7 @@ struct World::Impl {
   cpBody* agent = nullptr;
   cpBody* block = nullptr;
   bool agent_is_circle = true;
+  Control control = Control::float64;
   std::vector<cpShape*> shapes;
   std::vector<std::array<Point, 4>> block_parts;
   int contact_points = 0;
@@ -153,18 +168,21 @@ struct World::Impl {
   void push(const Point& target) {
     const cpVect x = cpBodyGetPosition(agent);
     const cpVect v = cpBodyGetVelocity(agent);
-    const double ax =
-        kStiffness * (std::clamp(target.x, -kFarthest, kFarthest) - x.x) + kDamping * (0 - v.x);
-    const double ay =
-        kStiffness * (std::clamp(target.y, -kFarthest, kFarthest) - x.y) + kDamping * (0 - v.y);
-    cpBodySetVelocity(agent, {v.x + ax * kEngineStep, v.y + ay * kEngineStep});
+    const double to_x = std::clamp(target.x, -kFarthest, kFarthest);
+    const double to_y = std::clamp(target.y, -kFarthest, kFarthest);
+    if (control == Control::float32) {
+      cpBodySetVelocity(agent, {pushed_f32(x.x, v.x, to_x), pushed_f32(x.y, v.y, to_y)});
+    } else {
+      cpBodySetVelocity(agent, {pushed(x.x, v.x, to_x), pushed(x.y, v.y, to_y)});
+    }
     step();
   }
 };
 
 World::World(const BodyShape& agent, double agent_angle, const BodyShape& block,
-             const WorldState& start)
+             const WorldState& start, Control control)
     : impl_(std::make_unique<Impl>()) {
+  impl_->control = control;
   cpBody* ground = cpSpaceGetStaticBody(impl_->space);
   for (const auto& wall : kWalls) {
     impl_->add(cpSegmentShapeNew(ground, vect(wall[0]), vect(wall[1]), kWallRadius), Owner::wall);

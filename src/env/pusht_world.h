@@ -40,6 +40,10 @@ struct BlockMotion {
 // centre of gravity, so setting the angle second moves the local origin.
 enum class PoseOrder { angle_first, position_first };
 
+// The arithmetic of the agent's control. With NumPy 2 the published relative variants compute it in
+// float32, with NumPy 1 and in the absolute variants in double; the engine is double in both.
+enum class Control { float64, float32 };
+
 // The square of 512 x 512 pixels with four walls, a pushing agent and a block, on Chipmunk 7: no
 // gravity, no friction, and all momentum of the block gone after each engine step of 0.01 s.
 //
@@ -50,8 +54,8 @@ class World {
  public:
   // The agent is kinematic when it is a circle, else dynamic, and moves through walls when it is
   // kinematic. Positions are where the bodies are made.
-  World(const BodyShape& agent, double agent_angle, const BodyShape& block,
-        const WorldState& start);
+  World(const BodyShape& agent, double agent_angle, const BodyShape& block, const WorldState& start,
+        Control control = Control::float64);
   ~World();
   World(World&&) noexcept;
   World& operator=(World&&) noexcept;
