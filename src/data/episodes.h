@@ -41,6 +41,10 @@ class Episodes {
   // index of a column that must be there: otherwise an error that lists those that are
   i64 column_index(std::string_view name) const;
 
+  // Rows that are stored and decoded together: who reads windows in the order of chunks decodes
+  // each only once. 1: rows cost the same in any order.
+  virtual i64 chunk_rows(i64) const { return 1; }
+
   // Rows begin, begin + stride, ... before end of a column, one after the other, in the column's
   // type.
   void read(i64 column, i64 begin, i64 end, i64 stride, std::byte* out) const;
@@ -70,11 +74,15 @@ struct OpenOptions {
   i64 cache_bytes = i64{512} << 20;
 };
 
-// Opens a recording, by its contents: stable-worldmodel HDF5, with chunks of one row (present
-// writer) or Blosc chunks of 100 (published files).
+// Opens a recording, by its contents:
+// - stable-worldmodel HDF5, with chunks of one row (present writer) or Blosc chunks of 100
+//   (published files), also one whose writer was killed; a folder with one such file
+// - Diffusion Policy's replay buffer in zarr 2, a folder or a zip file
+// - stable-worldmodel's `folder` (npz and JPEG) and `video` (npz and MP4)
+// - LeRobot 2.0, 2.1 and 3.0 (Parquet and MP4)
 //
-// Refused, in one sentence: no ep_len or ep_offset, episodes that do not follow one another from
-// row 0 to the last, columns of different lengths, no rows.
+// Refused, in one sentence: none of these, episodes that do not follow one another from row 0 to
+// the last, columns of different lengths, no rows.
 std::unique_ptr<Episodes> open_episodes(const std::filesystem::path& path,
                                         const OpenOptions& options = {});
 // The same of a whole HDF5 file in memory.

@@ -80,7 +80,10 @@ std::filesystem::path write_file_with(const Damage& damage) {
   Hdf5Writer writer(path);
   const auto add = [&](const char* name, DType dtype, const Shape& row, i64 chunk, bool blosc,
                        i64 rows, const void* values) {
-    writer.append(writer.add_column(name, dtype, row, chunk, blosc), rows, values);
+    writer.append(
+        writer.add_column(name, dtype, row, chunk,
+                          blosc ? std::optional<BloscSettings>(BloscSettings{}) : std::nullopt),
+        rows, values);
   };
   add("pixels", DType::uint8, {2, 2, 3}, 5, true, damage.pixel_rows, columns.at("pixels").bytes());
   add("action", DType::f32, {2}, 1, false, 24, columns.at("action").bytes());
@@ -294,7 +297,7 @@ TEST_F(Loader, AStepIsTheSameHoweverOneComesToIt) {
 }
 
 TEST_F(Loader, BatchesHoldTheirWindows) {
-  WindowLoader loader(windows_, scale_, {.batch = 15, .shuffle = false});
+  WindowLoader loader(windows_, scale_, {.batch = 15, .order = WindowOrder::in_order});
   const WindowBatch& batch = loader.batch(2);
   const auto pixels = batch.pixels.view<u8, 5>();
   const auto action = batch.action.view<float, 3>();
@@ -339,7 +342,7 @@ TEST(LoaderFailure, ComesOutOfBatch) {
   const Broken broken;
   const Windows windows(broken, {1, 1});
   WindowLoader loader(windows, ZScore(std::vector<double>{0}, std::vector<double>{1}),
-                      {.batch = 2, .shuffle = false, .prefetch = 0});
+                      {.batch = 2, .order = WindowOrder::in_order, .prefetch = 0});
   EXPECT_EQ(loader.batch(0).step, 0);
   EXPECT_THAT([&] { loader.batch(6); }, ThrowsMessage<Error>(HasSubstr("is damaged")));
   EXPECT_EQ(loader.batch(1).step, 1);

@@ -1,11 +1,8 @@
 #include <algorithm>
-#include <cstring>
-#include <list>
-#include <map>
-#include <mutex>
 
 #include "base/error.h"
-#include "data/episodes.h"
+#include "data/chunked_episodes.h"
+#include "data/formats.h"
 #include "io/hdf5.h"
 
 namespace orrery {
@@ -35,57 +32,24 @@ std::vector<i64> index_column(const Hdf5Reader& reader, const char* name) {
   return result;
 }
 
-// Decoded chunks, the least recently used dropped first. What is handed out stays alive while it is
-// held.
-class ChunkCache {
- public:
-  using Chunk = std::shared_ptr<const std::vector<std::byte>>;
-  using Key = std::pair<i64, i64>;  // column, chunk
-
-  explicit ChunkCache(i64 max_bytes) : max_bytes_(max_bytes) {}
-
-  Chunk find(Key key) {
-    const std::lock_guard guard(mutex_);
-    const auto found = chunks_.find(key);
-    if (found == chunks_.end()) return nullptr;
-    order_.splice(order_.begin(), order_, found->second.place);
-    return found->second.chunk;
+// The lengths of the episodes that are there. Where a writer was killed between lengths and
+// offsets, the shorter of the two lists counts.
+std::vector<i64> lengths_in(const Hdf5Reader& reader) {
+  std::vector<i64> lengths = index_column(reader, kLengths);
+  if (reader.unfinished()) {
+    lengths.resize(std::min(lengths.size(), index_column(reader, kOffsets).size()));
+    check(!lengths.empty(), reader.name(), " has no finished episode");
   }
+  return lengths;
+}
 
-  void keep(Key key, Chunk chunk) {
-    const std::lock_guard guard(mutex_);
-    if (chunks_.count(key) != 0) return;  // another thread was faster
-    bytes_ += static_cast<i64>(chunk->size());
-    order_.push_front(key);
-    chunks_.emplace(key, Entry{std::move(chunk), order_.begin()});
-    while (bytes_ > max_bytes_ && order_.size() > 1) {
-      const auto last = chunks_.find(order_.back());
-      bytes_ -= static_cast<i64>(last->second.chunk->size());
-      chunks_.erase(last);
-      order_.pop_back();
-    }
-  }
-
- private:
-  struct Entry {
-    Chunk chunk;
-    std::list<Key>::iterator place;
-  };
-
-  std::mutex mutex_;
-  std::map<Key, Entry> chunks_;
-  std::list<Key> order_;  // most recently used first
-  i64 bytes_ = 0;
-  i64 max_bytes_;
-};
-
-class Hdf5Episodes final : public Episodes {
+class Hdf5Episodes final : public ChunkedEpisodes {
  public:
   Hdf5Episodes(std::unique_ptr<Hdf5Reader> reader, const OpenOptions& options)
-      : Episodes(reader->name(), index_column(*reader, kLengths)),
-        reader_(std::move(reader)),
-        cache_(options.cache_bytes) {
-    const std::vector<i64> offsets = index_column(*reader_, kOffsets);
+      : ChunkedEpisodes(reader->name(), lengths_in(*reader), options.cache_bytes),
+        reader_(std::move(reader)) {
+    std::vector<i64> offsets = index_column(*reader_, kOffsets);
+    if (reader_->unfinished()) offsets.resize(static_cast<std::size_t>(count()));
     check(static_cast<i64>(offsets.size()) == count(), name(), " has ", offsets.size(),
           " episode offsets for ", count(), " episodes");
     for (i64 e = 0; e < count(); ++e) {
@@ -94,73 +58,68 @@ class Hdf5Episodes final : public Episodes {
             ", the lengths before it add up to ", offset(e));
     }
     for (i64 i = 0; i < static_cast<i64>(reader_->columns().size()); ++i) {
-      const Hdf5Column& column = reader_->columns()[static_cast<std::size_t>(i)];
-      if (column.name == kLengths || column.name == kOffsets) continue;
+      const Hdf5Column& stored = stored_column(i);
+      if (stored.name == kLengths || stored.name == kOffsets) continue;
       // a column of text, say, is none of ours; pixels and actions that cannot be read are worth a
       // sentence
-      if (!column.refusal.empty()) {
-        refused_.push_back(text("column ", column.name, ": ", column.refusal));
+      if (!stored.refusal.empty()) {
+        refused_.push_back(text("column ", stored.name, ": ", stored.refusal));
         continue;
       }
-      check(column.rows == rows(), "column ", column.name, " of ", name(), " has ", column.rows,
+      // more rows than the episodes need: those of an episode that was not finished
+      const bool enough = reader_->unfinished() ? stored.rows >= rows() : stored.rows == rows();
+      check(enough, "column ", stored.name, " of ", name(), " has ", stored.rows,
             " rows, the episodes have ", rows());
-      columns_.push_back({column.name, column.dtype, column.row});
+      columns_.push_back({stored.name, stored.dtype, stored.row});
       stored_.push_back(i);
     }
     check(!columns_.empty(), name(), " has no column that can be read",
           refused_.empty() ? "" : "; ", refused_.empty() ? "" : refused_.front());
   }
 
+  i64 chunk_rows(i64 index) const override {
+    return std::max<i64>(1, stored_column(stored_[static_cast<std::size_t>(index)]).chunk_rows);
+  }
+
  protected:
-  void do_read(i64 index, i64 begin, i64 end, i64 stride, std::byte* out) const override {
-    const i64 stored = stored_[static_cast<std::size_t>(index)];
-    const Hdf5Column& column = reader_->columns()[static_cast<std::size_t>(stored)];
-    // chunks of several rows are kept, for the next window needs them again
-    if (column.chunk_rows <= 1) {
-      reader_->read(stored, begin, end, stride, out);
-      return;
-    }
-    const i64 bytes = column.row_bytes();
-    ChunkCache::Chunk chunk;
-    i64 held = -1;
-    for (i64 row = begin; row < end; row += stride, out += bytes) {
-      if (row / column.chunk_rows != held) {
-        held = row / column.chunk_rows;
-        chunk = chunk_of(stored, held);
-      }
-      std::memcpy(out, chunk->data() + row % column.chunk_rows * bytes,
-                  static_cast<std::size_t>(bytes));
-    }
+  Keep keep(i64 index) const override {
+    const Hdf5Column& stored = stored_column(stored_[static_cast<std::size_t>(index)]);
+    return stored.blosc && stored.chunk_rows > 1 ? Keep::second_touch : Keep::never;
+  }
+
+  Chunk chunk_at(i64 index, i64 row) const override {
+    const i64 length = stored_column(stored_[static_cast<std::size_t>(index)]).chunk_rows;
+    if (length == 0) return {0, 0, rows()};
+    return {row / length, row / length * length, (row / length + 1) * length};
+  }
+
+  void decode(i64 index, const Chunk& chunk, std::byte* out) const override {
+    reader_->read_chunk(stored_[static_cast<std::size_t>(index)], chunk.index, out);
+  }
+
+  void decode_rows(i64 index, const Chunk&, i64 begin, i64 end, i64 stride,
+                   std::byte* out) const override {
+    reader_->read(stored_[static_cast<std::size_t>(index)], begin, end, stride, out);
   }
 
  private:
-  ChunkCache::Chunk chunk_of(i64 stored, i64 chunk) const {
-    ChunkCache::Chunk found = cache_.find({stored, chunk});
-    if (found) return found;
-    const Hdf5Column& column = reader_->columns()[static_cast<std::size_t>(stored)];
-    auto decoded = std::make_shared<std::vector<std::byte>>(
-        static_cast<std::size_t>(column.chunk_rows * column.row_bytes()));
-    reader_->read_chunk(stored, chunk, decoded->data());
-    found = std::move(decoded);
-    cache_.keep({stored, chunk}, found);
-    return found;
+  const Hdf5Column& stored_column(i64 stored) const {
+    return reader_->columns()[static_cast<std::size_t>(stored)];
   }
 
   std::unique_ptr<Hdf5Reader> reader_;
   std::vector<i64> stored_;  // the reader's index of each column
   std::vector<std::string> refused_;
-  mutable ChunkCache cache_;
 };
 
 }  // namespace
 
-std::unique_ptr<Episodes> open_episodes(const std::filesystem::path& path,
-                                        const OpenOptions& options) {
+std::unique_ptr<Episodes> open_hdf5(const std::filesystem::path& path, const OpenOptions& options) {
   return std::make_unique<Hdf5Episodes>(std::make_unique<Hdf5Reader>(path), options);
 }
 
-std::unique_ptr<Episodes> open_episodes(std::span<const std::byte> file, const std::string& name,
-                                        const OpenOptions& options) {
+std::unique_ptr<Episodes> open_hdf5(std::span<const std::byte> file, const std::string& name,
+                                    const OpenOptions& options) {
   return std::make_unique<Hdf5Episodes>(std::make_unique<Hdf5Reader>(file, name), options);
 }
 

@@ -1,5 +1,6 @@
 #include "data/loader.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -19,21 +20,25 @@ WindowLoader::WindowLoader(const Windows& windows, ZScore action_scale, LoaderOp
         ", bytes of (height, width, channels) are needed");
   check(action.width() == action_scale_.width(), "column ", action.name, " of ", episodes.name(),
         " has ", action.width(), " numbers a row, its statistics have ", action_scale_.width());
-  check(options_.batch > 0 && options_.prefetch >= 0, "a loader with batches of ", options_.batch,
-        " and ", options_.prefetch, " made ahead was asked for");
+  check(options_.batch > 0 && options_.prefetch >= 0 && options_.threads > 0,
+        "a loader with batches of ", options_.batch, ", ", options_.prefetch, " made ahead by ",
+        options_.threads, " threads was asked for");
   check(windows.size() >= options_.batch, episodes.name(), " has ", windows.size(), " windows of ",
         windows.shape().num_steps, " steps with frameskip ", windows.shape().frameskip,
         " in these episodes, too few for a batch of ", options_.batch);
 
   const i64 steps = windows.shape().num_steps;
-  slots_.resize(static_cast<std::size_t>(options_.prefetch + 1));
-  for (WindowBatch& batch : slots_) {
+  orders_ = std::make_unique<WindowOrders>(windows, options_.order, options_.seed, pixels_,
+                                           options_.group_bytes);
+  slots_.resize(static_cast<std::size_t>(std::max<i64>(options_.prefetch, options_.threads) + 1));
+  for (Slot& made : slots_) {
+    WindowBatch& batch = made.batch;
     batch.pixels =
         Tensor(DType::uint8, {options_.batch, steps, pixels.row[0], pixels.row[1], pixels.row[2]});
     batch.action =
         Tensor(DType::f32, {options_.batch, steps, windows.shape().frameskip * action.width()});
   }
-  thread_ = std::thread([this] { make_ahead(); });
+  for (int i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { make_ahead(); });
 }
 
 WindowLoader::~WindowLoader() {
@@ -42,21 +47,17 @@ WindowLoader::~WindowLoader() {
     ends_ = true;
   }
   changed_.notify_all();
-  thread_.join();
+  for (std::thread& thread : threads_) thread.join();
 }
 
 std::vector<i64> WindowLoader::windows_of(i64 step) const {
   check(step >= 0, "step ", step, " of a loader was asked for");
   const i64 epoch = step / steps_per_epoch();
   const i64 first = step % steps_per_epoch() * options_.batch;
-  // 0: keeps the order apart from split_episodes' draw
-  const u64 key = mix(mix(mix(options_.seed, static_cast<u64>(Stream::data_order)), 0),
-                      static_cast<u64>(epoch));
+  const auto order = orders_->of_epoch(epoch);
   std::vector<i64> result(static_cast<std::size_t>(options_.batch));
   for (std::size_t i = 0; i < result.size(); ++i) {
-    const u64 place = static_cast<u64>(first) + i;
-    result[i] = static_cast<i64>(
-        options_.shuffle ? permuted_index(key, static_cast<u64>(windows_->size()), place) : place);
+    result[i] = order->window(first + static_cast<i64>(i));
   }
   return result;
 }
@@ -79,26 +80,28 @@ void WindowLoader::make_ahead() {
   for (;;) {
     // the slot in use is never the one to fill: next_ stays within a round of wanted_
     changed_.wait(lock, [&] {
-      return ends_ ||
-             (!failure_ && next_ >= 0 && next_ < wanted_ + static_cast<i64>(slots_.size()));
+      return ends_ || (!failure_ && next_ >= 0 &&
+                       next_ < wanted_ + static_cast<i64>(slots_.size()) && !slot(next_).busy);
     });
     if (ends_) return;
     const i64 step = next_++;
-    WindowBatch& batch = slot(step);
-    if (batch.step == step) continue;
-    batch.step = -1;
+    Slot& made = slot(step);
+    if (made.batch.step == step) continue;
+    made.batch.step = -1;
+    made.busy = true;
     lock.unlock();
     std::exception_ptr failure;
     try {
-      fill(step, batch);
+      fill(step, made.batch);
     } catch (...) {
       failure = std::current_exception();
     }
     lock.lock();
+    made.busy = false;
     if (failure) {
       failure_ = failure;
     } else {
-      batch.step = step;
+      made.batch.step = step;
     }
     changed_.notify_all();
   }
@@ -111,12 +114,12 @@ const WindowBatch& WindowLoader::batch(i64 step) {
   if (next_ < 0 || step < wanted_ || step > next_) next_ = step;
   wanted_ = step;
   changed_.notify_all();
-  changed_.wait(lock, [&] { return failure_ || slot(step).step == step; });
+  changed_.wait(lock, [&] { return failure_ || slot(step).batch.step == step; });
   if (failure_) {
     next_ = -1;
     std::rethrow_exception(std::exchange(failure_, nullptr));
   }
-  return slot(step);
+  return slot(step).batch;
 }
 
 }  // namespace orrery

@@ -2,12 +2,14 @@
 
 #include <condition_variable>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "data/statistics.h"
+#include "data/window_order.h"
 #include "data/windows.h"
 
 namespace orrery {
@@ -15,8 +17,12 @@ namespace orrery {
 struct LoaderOptions {
   i64 batch = 64;
   u64 seed = 0;
-  bool shuffle = true;  // false: windows in their order, the same in every epoch
-  i64 prefetch = 2;     // batches made ahead
+  WindowOrder order = WindowOrder::shuffled;
+  i64 prefetch = 2;  // batches made ahead; at least one for each thread
+  int threads = 1;   // that make them
+  // memory that the chunks of a group of by_chunk may take, less than what the recording keeps
+  // decoded (OpenOptions::cache_bytes)
+  i64 group_bytes = i64{384} << 20;
   std::string pixels = "pixels";
   std::string action = "action";
 };
@@ -29,12 +35,12 @@ struct WindowBatch {
   Tensor action;             // f32 [B, T, frameskip * action width], z-scored, NaN made 0
 };
 
-// Batches of windows, made ahead by a thread of its own. Batch `step` is a pure function of
+// Batches of windows, made ahead by threads of its own. Batch `step` is a pure function of
 // (windows, seed, step): step s is part of epoch s / steps_per_epoch(), each epoch has its own
 // order, the windows that do not fill a batch are left out of that epoch. Training goes on at any
 // step without a saved generator.
 //
-// Memory: prefetch + 1 batches.
+// Memory: prefetch + 1 batches, beside what the recording keeps decoded.
 class WindowLoader {
  public:
   // The windows and their recording must outlive the loader. `action_scale` normalises actions, a
@@ -52,24 +58,30 @@ class WindowLoader {
   std::vector<i64> windows_of(i64 step) const;
 
  private:
+  struct Slot {
+    WindowBatch batch;  // batch.step is -1 while it is being filled
+    bool busy = false;
+  };
+
   void make_ahead();
   void fill(i64 step, WindowBatch& batch) const;
-  WindowBatch& slot(i64 step) { return slots_[static_cast<std::size_t>(step) % slots_.size()]; }
+  Slot& slot(i64 step) { return slots_[static_cast<std::size_t>(step) % slots_.size()]; }
 
   const Windows* windows_;
   ZScore action_scale_;
   LoaderOptions options_;
   i64 pixels_ = 0;
   i64 action_ = 0;
+  std::unique_ptr<const WindowOrders> orders_;
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<WindowBatch> slots_;  // slot.step is -1 while it is being filled
-  i64 wanted_ = 0;                  // the step in use, or waited for
-  i64 next_ = -1;                   // the step to make next; -1 before the first is asked for
+  std::vector<Slot> slots_;
+  i64 wanted_ = 0;  // the step in use, or waited for
+  i64 next_ = -1;   // the step to make next; -1 before the first is asked for
   std::exception_ptr failure_;
   bool ends_ = false;
-  std::thread thread_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace orrery

@@ -8,11 +8,9 @@
 #include <memory>
 #include <vector>
 
-#include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/random.h"
 #include "env/policy.h"
-#include "io/hdf5.h"
 #include "media/resize.h"
 
 namespace orrery {
@@ -23,10 +21,6 @@ namespace {
 constexpr i64 kRoundBytes = i64{96} << 20;
 constexpr i64 kMostEpisodesARound = 64;
 
-constexpr i64 kReleaseFrameChunk = 100;
-constexpr i64 kReleaseChunk = 1000;
-constexpr i64 kEpisodeChunk = 1024;
-
 template <typename T>
 void put(std::vector<std::byte>& out, T value) {
   const auto* bytes = reinterpret_cast<const std::byte*>(&value);
@@ -35,17 +29,12 @@ void put(std::vector<std::byte>& out, T value) {
 
 void put_number(std::vector<std::byte>& out, DType dtype, double value) {
   if (dtype == DType::f32) return put(out, static_cast<float>(value));
+  if (dtype == DType::int64) return put(out, static_cast<i64>(value));
   ORRERY_ASSERT(dtype == DType::f64);
   put(out, value);
 }
 
 // the columns of a recording, in the order that episodes keep their values in
-struct RecordedColumn {
-  std::string name;
-  DType dtype;
-  Shape row;
-};
-
 enum FixedColumn : std::size_t {
   kPixels,
   kAction,
@@ -58,8 +47,8 @@ enum FixedColumn : std::size_t {
   kInfo,  // the first of the environment's own
 };
 
-std::vector<RecordedColumn> columns_of(const Environment& environment, i64 image_size) {
-  std::vector<RecordedColumn> columns(kInfo);
+std::vector<Column> columns_of(const Environment& environment, i64 image_size) {
+  std::vector<Column> columns(kInfo);
   columns[kPixels] = {"pixels", DType::uint8, {image_size, image_size, 3}};
   columns[kAction] = {"action", DType::f32, {environment.action_dim()}};
   columns[kReward] = {"reward", DType::f64, Shape({})};
@@ -168,46 +157,6 @@ class Player {
   std::vector<float> action_;
 };
 
-class Recording {
- public:
-  Recording(const std::filesystem::path& path, const std::vector<RecordedColumn>& columns,
-            RecordingLayout layout)
-      : file_(path), writer_(file_.temporary(), path.string()) {
-    const bool release = layout == RecordingLayout::release;
-    for (const RecordedColumn& column : columns) {
-      const bool frames = column.row.rank() >= 2;
-      const i64 chunk = !release ? 1 : frames ? kReleaseFrameChunk : kReleaseChunk;
-      indices_.push_back(
-          writer_.add_column(column.name, column.dtype, column.row, chunk, release && frames));
-    }
-    lengths_ = writer_.add_column("ep_len", DType::int32, Shape({}), kEpisodeChunk, false);
-    offsets_ = writer_.add_column("ep_offset", DType::int64, Shape({}), kEpisodeChunk, false);
-  }
-
-  void write(const PlayedEpisode& episode) {
-    for (std::size_t c = 0; c < indices_.size(); ++c) {
-      writer_.append(indices_[c], episode.rows, episode.values[c].data());
-    }
-    const auto length = static_cast<i32>(episode.rows);
-    writer_.append(lengths_, 1, &length);
-    writer_.append(offsets_, 1, &rows_);
-    rows_ += episode.rows;
-  }
-
-  void finish() {
-    writer_.close();
-    file_.commit();
-  }
-
- private:
-  AtomicFile file_;  // outlives the writer, which may still write when it gives up
-  Hdf5Writer writer_;
-  std::vector<i64> indices_;
-  i64 lengths_ = 0;
-  i64 offsets_ = 0;
-  i64 rows_ = 0;
-};
-
 }  // namespace
 
 RecordSummary record(Context& ctx, const RecordOptions& options, const std::filesystem::path& path,
@@ -226,8 +175,8 @@ RecordSummary record(Context& ctx, const RecordOptions& options, const std::file
   const i64 round_size = std::min({options.episodes, kMostEpisodesARound,
                                    std::max<i64>(ctx.threads(), kRoundBytes / episode_bytes)});
 
-  Recording recording(path, columns_of(players[0]->environment(), options.image_size),
-                      options.layout);
+  const auto writer = write_episodes(
+      path, columns_of(players[0]->environment(), options.image_size), {.layout = options.layout});
   RecordSummary summary;
   std::vector<PlayedEpisode> playing(static_cast<std::size_t>(round_size));
   std::vector<PlayedEpisode> written(static_cast<std::size_t>(round_size));
@@ -251,15 +200,21 @@ RecordSummary record(Context& ctx, const RecordOptions& options, const std::file
     }
     if (writing.valid()) writing.get();
     std::swap(playing, written);
-    writing = std::async(std::launch::async, [&recording, &written, count] {
-      for (i64 i = 0; i < count; ++i) recording.write(written[static_cast<std::size_t>(i)]);
+    writing = std::async(std::launch::async, [&writer, &written, count] {
+      std::vector<const std::byte*> values;
+      for (i64 i = 0; i < count; ++i) {
+        const PlayedEpisode& episode = written[static_cast<std::size_t>(i)];
+        values.clear();
+        for (const auto& column : episode.values) values.push_back(column.data());
+        writer->append(episode.rows, values);
+      }
     });
     check(progress(summary.episodes, summary.rows), "recording stopped after ", summary.episodes,
           " of ", options.episodes, " episodes; nothing was kept");
   }
   writing.get();
-  recording.finish();
-  summary.bytes = static_cast<i64>(std::filesystem::file_size(path));
+  writer->finish();
+  summary.bytes = stored_bytes(path);
   return summary;
 }
 

@@ -4,16 +4,11 @@
 #include <string>
 
 #include "base/function_ref.h"
+#include "data/episodes_writer.h"
 #include "device/context.h"
 #include "env/environment.h"
 
 namespace orrery {
-
-enum class RecordingLayout {
-  release,  // frames in Blosc chunks of 100 rows, the rest in plain chunks of 1000: the published
-            // files; small
-  current,  // every row a plain chunk: what stable-worldmodel writes today
-};
 
 struct RecordOptions {
   std::string environment = "tworoom";
@@ -31,13 +26,14 @@ struct RecordSummary {
   i64 episodes = 0;
   i64 rows = 0;
   i64 reached = 0;  // episodes that ended at their goal
-  i64 bytes = 0;    // of the file
+  i64 bytes = 0;    // of the file or folder
 };
 
 // Told after every round of episodes; false stops the recording.
 using RecordProgress = FunctionRef<bool(i64 episodes, i64 rows)>;
 
-// Plays episodes and writes them as stable-worldmodel HDF5. An episode of L actions has L + 1 rows;
+// Plays episodes and writes them, in the format that the path's end names (episode_format_of):
+// stable-worldmodel HDF5 for `.h5`. An episode of L actions has L + 1 rows;
 // row t holds what was seen at t, the reward and flags of the step that led there (NaN and false in
 // row 0), and the action that leaves it (NaN in the last row).
 //
@@ -48,7 +44,8 @@ using RecordProgress = FunctionRef<bool(i64 episodes, i64 rows)>;
 // Episodes are played on the thread team while those before are compressed and written; memory
 // holds two rounds of them. The contents depend on the options alone, not on the number of threads.
 // The file appears at `path` when all is written; on any failure, or when progress says stop (an
-// Error), nothing is left.
+// Error), nothing is left. When the process is killed, what EpisodesWriter promises is left under
+// the temporary name.
 RecordSummary record(Context& ctx, const RecordOptions& options, const std::filesystem::path& path,
                      RecordProgress progress);
 

@@ -34,6 +34,8 @@ class Windows {
   const Episodes& episodes() const { return *episodes_; }
   const WindowShape& shape() const { return shape_; }
   i64 size() const { return before_.empty() ? 0 : before_.back(); }
+  // the episodes that windows come from
+  const std::vector<i64>& chosen() const { return chosen_; }
   Place operator[](i64 window) const;
 
   // The observations of a column: rows start, start + frameskip, ...: [num_steps, row].

@@ -1,11 +1,10 @@
 #include "io/hdf5.h"
 
-#include <blosc.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <mutex>
+#include <unordered_map>
 
 #include "base/error.h"
 #include "io/hdf5_handle.h"
@@ -136,15 +135,28 @@ struct Hdf5Reader::Handles {
   explicit Handles(const std::filesystem::path& path) : source(path) {}
   explicit Handles(std::span<const std::byte> bytes) : source(bytes) {}
 
+  // where chunks lie, kPageChunks neighbours to a page; a page is made when one of them is asked
+  // for
+  static constexpr i64 kPageChunks = 256;
+  struct ChunkPlace {
+    u64 offset = 0;
+    u32 bytes = 0;  // chunks of HDF5 have less than 4 GiB; 0: never written
+    bool known = false;
+    bool packed = false;
+  };
+  using Page = std::array<ChunkPlace, kPageChunks>;
+
   struct Dataset {
     Hdf5Handle id;
     Hdf5Handle memory_type;
+    std::unordered_map<i64, std::unique_ptr<Page>> pages;
   };
 
   // the source is destroyed last
   Hdf5Source source;
   Hdf5Handle file;
   std::vector<Dataset> datasets;
+  std::mutex places;  // guards the pages
 };
 
 Hdf5Reader::Hdf5Reader(const std::filesystem::path& path)
@@ -161,6 +173,8 @@ Hdf5Reader::~Hdf5Reader() {
   const Hdf5Lock lock;
   handles_.reset();
 }
+
+bool Hdf5Reader::unfinished() const { return handles_->source.unfinished(); }
 
 void Hdf5Reader::open() {
   file_bytes_ = handles_->source.size();
@@ -370,23 +384,15 @@ void Hdf5Reader::read(i64 index, i64 begin, i64 end, i64 stride, std::byte* out)
   const i64 count = (end - begin + stride - 1) / stride;
   if (count == 0) return;
 
-  if (column.chunk_rows == 1) {
-    for (i64 row = begin; row < end; row += stride, out += column.row_bytes()) {
-      read_chunk(index, row, out);
-    }
-    return;
-  }
-  if (column.chunk_rows > 1) {
-    // who reads rows here and there keeps chunks with read_chunk()
-    std::vector<std::byte> chunk(static_cast<std::size_t>(column.chunk_rows * column.row_bytes()));
-    i64 held = -1;
-    for (i64 row = begin; row < end; row += stride, out += column.row_bytes()) {
-      if (row / column.chunk_rows != held) {
-        held = row / column.chunk_rows;
-        read_chunk(index, held, chunk.data());
-      }
-      std::memcpy(out, chunk.data() + row % column.chunk_rows * column.row_bytes(),
-                  static_cast<std::size_t>(column.row_bytes()));
+  if (column.chunk_rows > 0) {
+    while (begin < end) {
+      const i64 chunk = begin / column.chunk_rows;
+      const i64 from = chunk * column.chunk_rows;
+      const i64 last = std::min(end - from, column.chunk_rows);
+      read_chunk_rows(index, chunk, begin - from, last, stride, out);
+      const i64 taken = (last - (begin - from) + stride - 1) / stride;
+      begin += taken * stride;
+      out += taken * column.row_bytes();
     }
     return;
   }
@@ -416,60 +422,126 @@ void Hdf5Reader::read(i64 index, i64 begin, i64 end, i64 stride, std::byte* out)
   normalise_booleans(column, out, count);
 }
 
-void Hdf5Reader::read_chunk(i64 index, i64 chunk, std::byte* out) const {
+struct Hdf5Reader::ChunkBytes {
+  std::span<const std::byte> bytes;  // as stored; none: never written
+  bool packed = false;               // a Blosc frame
+};
+
+namespace {
+
+// rows that lie closer than this are decoded with what is between them: a Blosc block has as much
+constexpr i64 kTogetherBytes = i64{64} << 10;
+
+std::string chunk_text(const Hdf5Reader& reader, const Hdf5Column& column, i64 chunk) {
+  return text("cannot read chunk ", chunk, " of column ", column.name, " of ", reader.name(), ": ");
+}
+
+}  // namespace
+
+Hdf5Reader::ChunkBytes Hdf5Reader::chunk_bytes(i64 index, i64 chunk) const {
   const Hdf5Column& column = readable(index);
   check(column.chunk_rows > 0 && chunk >= 0 && chunk <= (column.rows - 1) / column.chunk_rows,
         "column ", column.name, " of ", name_, " has no chunk ", chunk);
-  const i64 chunk_bytes = column.chunk_rows * column.row_bytes();
-  const auto where = [&] {
-    return text("cannot read chunk ", chunk, " of column ", column.name, " of ", name_, ": ");
+  const auto place_of = [&]() -> Handles::ChunkPlace& {
+    auto& pages = handles_->datasets[static_cast<std::size_t>(index)].pages;
+    auto& page = pages[chunk / Handles::kPageChunks];
+    if (!page) page = std::make_unique<Handles::Page>();
+    return (*page)[static_cast<std::size_t>(chunk % Handles::kPageChunks)];
   };
-
-  // The bytes as they are stored. libhdf5 1.10 would trust that a chunk is as long as it should be,
-  // before and after its filter; so it is asked how long it is, and the rest is done here.
-  bool packed = column.blosc;
-  std::vector<std::byte> frame;
-  hsize_t stored = 0;
+  Handles::ChunkPlace place;
   {
-    const Hdf5Lock lock;
-    const hid_t dataset = handles_->datasets[static_cast<std::size_t>(index)].id.id();
-    std::array<hsize_t, Shape::kMaxRank> offset = {};
-    offset[0] = static_cast<hsize_t>(chunk * column.chunk_rows);
-    check(H5Dget_chunk_storage_size(dataset, offset.data(), &stored) >= 0, where(), hdf5_reason());
-    check(stored <= static_cast<hsize_t>(file_bytes_), where(), "it claims ", stored,
-          " bytes in a file of ", file_bytes_);
-    check(packed || stored == 0 || static_cast<i64>(stored) == chunk_bytes, where(), "it has ",
-          stored, " bytes, ", chunk_bytes, " are needed");
-    if (packed) frame.resize(static_cast<std::size_t>(stored));
-    uint32_t skipped = 0;
-    check(stored == 0 || H5Dread_chunk(dataset, H5P_DEFAULT, offset.data(), &skipped,
-                                       packed ? frame.data() : out) >= 0,
-          where(), hdf5_reason());
-    // bit 0: this chunk was stored without its first filter
-    if (packed && (skipped & 1u) != 0) {
-      check(static_cast<i64>(stored) == chunk_bytes, where(), "it has ", stored, " bytes, ",
-            chunk_bytes, " are needed");
-      std::memcpy(out, frame.data(), frame.size());
-      packed = false;
+    const std::lock_guard guard(handles_->places);
+    place = place_of();
+  }
+  if (!place.known) {
+    const auto where = [&] { return chunk_text(*this, column, chunk); };
+    const auto file_bytes = static_cast<hsize_t>(file_bytes_);
+    const i64 chunk_bytes = column.chunk_rows * column.row_bytes();
+    {
+      const Hdf5Lock lock;
+      const hid_t dataset = handles_->datasets[static_cast<std::size_t>(index)].id.id();
+      std::array<hsize_t, Shape::kMaxRank> offset = {};
+      offset[0] = static_cast<hsize_t>(chunk * column.chunk_rows);
+      hsize_t stored = 0;
+      check(H5Dget_chunk_storage_size(dataset, offset.data(), &stored) >= 0, where(),
+            hdf5_reason());
+      check(stored <= file_bytes, where(), "it claims ", stored, " bytes in a file of ",
+            file_bytes_);
+      place = {0, static_cast<u32>(stored), true, column.blosc};
+      if (stored > 0) {
+        // libhdf5 1.10 would trust that a chunk is as long as it should be, before and after its
+        // filter; so it is only asked where the bytes are, and the rest is done here
+        uint32_t skipped = 0;
+        herr_t done = -1;
+        std::byte nothing = {};
+        const auto found = handles_->source.place_read_by(
+            [&] { done = H5Dread_chunk(dataset, H5P_DEFAULT, offset.data(), &skipped, &nothing); });
+        check(done >= 0 && found.has_value(), where(), hdf5_reason());
+        check(found->bytes == stored && found->offset <= file_bytes &&
+                  found->bytes <= file_bytes - found->offset,
+              where(), "it lies outside the file");
+        place.offset = found->offset;
+        // bit 0: this chunk was stored without its first filter
+        place.packed = column.blosc && (skipped & 1u) == 0;
+      }
+    }
+    check(place.packed || place.bytes == 0 || static_cast<i64>(place.bytes) == chunk_bytes, where(),
+          "it has ", place.bytes, " bytes, ", chunk_bytes, " are needed");
+    const std::lock_guard guard(handles_->places);
+    place_of() = place;
+  }
+  return {handles_->source.bytes().subspan(place.offset, place.bytes), place.packed};
+}
+
+void Hdf5Reader::read_chunk(i64 index, i64 chunk, std::byte* out) const {
+  read_chunk_rows(index, chunk, 0, readable(index).chunk_rows, 1, out);
+}
+
+void Hdf5Reader::read_chunk_rows(i64 index, i64 chunk, i64 first, i64 last, i64 stride,
+                                 std::byte* out) const {
+  const ChunkBytes stored = chunk_bytes(index, chunk);
+  const Hdf5Column& column = columns_[static_cast<std::size_t>(index)];
+  check(first >= 0 && first <= last && last <= column.chunk_rows && stride > 0, "rows ", first,
+        " to ", last, " by ", stride, " of a chunk of ", column.chunk_rows, " were asked for");
+  const i64 row_bytes = column.row_bytes();
+  const i64 count = (last - first + stride - 1) / stride;
+  const auto out_bytes = static_cast<std::size_t>(count * row_bytes);
+  if (count == 0) return;
+
+  const auto pick = [&](const std::byte* from) {
+    if (stride == 1) {
+      std::memcpy(out, from, out_bytes);
+      return;
+    }
+    for (i64 i = 0; i < count; ++i) {
+      std::memcpy(out + i * row_bytes, from + i * stride * row_bytes,
+                  static_cast<std::size_t>(row_bytes));
+    }
+  };
+  if (stored.bytes.empty()) {
+    // a chunk that was never written holds zeros
+    std::memset(out, 0, out_bytes);
+  } else if (!stored.packed) {
+    pick(stored.bytes.data() + first * row_bytes);
+  } else {
+    const std::string where = chunk_text(*this, column, chunk);
+    const BloscFrame frame(stored.bytes, column.chunk_rows * row_bytes, where);
+    const i64 span = (count - 1) * stride + 1;
+    if (count == column.chunk_rows) {
+      frame.decode(out);
+    } else if (stride == 1) {
+      frame.decode_range(first * row_bytes, count * row_bytes, out);
+    } else if (stride * row_bytes < kTogetherBytes) {
+      std::vector<std::byte> rows(static_cast<std::size_t>(span * row_bytes));
+      frame.decode_range(first * row_bytes, span * row_bytes, rows.data());
+      pick(rows.data());
+    } else {
+      for (i64 i = 0; i < count; ++i) {
+        frame.decode_range((first + i * stride) * row_bytes, row_bytes, out + i * row_bytes);
+      }
     }
   }
-
-  if (stored == 0) {
-    // a chunk that was never written holds zeros
-    std::memset(out, 0, static_cast<std::size_t>(chunk_bytes));
-  } else if (packed) {
-    // the frame's own sizes must be those of the chunk before anything is decoded
-    std::size_t decoded = 0;
-    check(frame.size() >= BLOSC_MIN_HEADER_LENGTH &&
-              blosc_cbuffer_validate(frame.data(), frame.size(), &decoded) == 0,
-          where(), "it is not a whole Blosc frame");
-    check(static_cast<i64>(decoded) == chunk_bytes, where(), "its Blosc frame holds ", decoded,
-          " bytes, ", chunk_bytes, " are needed");
-    const int written =
-        blosc_decompress_ctx(frame.data(), out, static_cast<std::size_t>(chunk_bytes), 1);
-    check(written == chunk_bytes, where(), "its Blosc frame is damaged");
-  }
-  normalise_booleans(column, out, column.chunk_rows);
+  normalise_booleans(column, out, count);
 }
 
 }  // namespace orrery

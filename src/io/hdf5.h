@@ -3,11 +3,13 @@
 #include <cstddef>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "io/blosc.h"
 #include "tensor/dtype.h"
 #include "tensor/shape.h"
 
@@ -15,15 +17,19 @@ namespace orrery {
 
 // The HDF5 that recordings are kept in: data sets at the root of a file, whose first axis is time.
 // Values are numbers or booleans (HDF5's enumeration of FALSE and TRUE); chunks are stored plainly
-// or as Blosc frames (filter 32001).
+// or as Blosc frames (filter 32001) of any codec. Chunks are found through libhdf5, so every index
+// of the format is known (B-tree 1 and 2, fixed and extensible array, single, implicit).
 //
 // Refused, with one sentence that names file and data set: other filters, data kept in other files
 // (external storage, virtual data sets), chunks that cut a row, element types that are not numbers.
 // No size in a file is trusted: what is allocated is bounded by the file's own size or by
 // kMaxChunkBytes.
 //
-// libhdf5 is entered by one thread at a time (a lock inside); decoding Blosc happens outside that
-// lock.
+// libhdf5 is entered by one thread at a time (a lock inside), and once for each chunk: where a
+// chunk lies is remembered, and its bytes are taken from the mapped file outside that lock. The
+// file must not be cut short by others meanwhile.
+//
+// A file that is being written, or whose writer was killed, is read as it was flushed last.
 
 // One chunk when decoded. The published recordings have 15 MB.
 inline constexpr i64 kMaxChunkBytes = i64{1} << 30;
@@ -50,6 +56,8 @@ class Hdf5Reader {
   Hdf5Reader& operator=(const Hdf5Reader&) = delete;
 
   const std::string& name() const { return name_; }
+  // its writer is at work or was killed
+  bool unfinished() const;
   // in alphabetical order, also those that cannot be read
   const std::vector<Hdf5Column>& columns() const { return columns_; }
   // index of a column, or -1
@@ -60,6 +68,9 @@ class Hdf5Reader {
   void read(i64 column, i64 begin, i64 end, i64 stride, std::byte* out) const;
   // The whole chunk of a chunked column: chunk_rows rows, also where the column ends inside it.
   void read_chunk(i64 column, i64 chunk, std::byte* out) const;
+  // Rows first, first + stride, ... before last of a chunk, decoding little more than these.
+  void read_chunk_rows(i64 column, i64 chunk, i64 first, i64 last, i64 stride,
+                       std::byte* out) const;
 
  private:
   struct Handles;
@@ -70,8 +81,10 @@ class Hdf5Reader {
 
   void open();
   std::vector<Link> root_links() const;
+  struct ChunkBytes;
   Hdf5Column describe(const std::string& column_name, i64 index);
   const Hdf5Column& readable(i64 column) const;
+  ChunkBytes chunk_bytes(i64 column, i64 chunk) const;
 
   std::string name_;
   i64 file_bytes_ = 0;
@@ -79,24 +92,34 @@ class Hdf5Reader {
   std::unique_ptr<Handles> handles_;
 };
 
-// Writes a new file at `path`, column by column, append by append. Files are of HDF5 1.10's format,
-// which h5py reads in its multiple-reader mode too. Failures (a full disk) are Errors; the file is
-// then unusable and `path` is the caller's to remove (AtomicFile does). Nothing is complete before
-// close().
+// How far back a file's readers may date.
+enum class Hdf5Age {
+  v110,      // HDF5 1.10 (2016): chunks in extensible arrays, can be read while it is written
+  earliest,  // HDF5 1.0 (1998): chunks in B-trees of version 1
+};
+
+// Writes a new file at `path`, column by column, append by append. Failures (a full disk) are
+// Errors; the file is then unusable and `path` is the caller's to remove (AtomicFile does). Nothing
+// is complete before close(), except what a flush() came after.
 class Hdf5Writer {
  public:
   // `name`, when given, stands for the path in errors
-  explicit Hdf5Writer(const std::filesystem::path& path, std::string name = {});
+  explicit Hdf5Writer(const std::filesystem::path& path, std::string name = {},
+                      Hdf5Age age = Hdf5Age::v110);
   ~Hdf5Writer();
   Hdf5Writer(const Hdf5Writer&) = delete;
   Hdf5Writer& operator=(const Hdf5Writer&) = delete;
 
-  // Adds a column and returns its index. With `blosc`, chunks are Blosc frames: LZ4, level 5, byte
-  // shuffle.
+  // Adds a column and returns its index. With `blosc`, chunks are such frames.
   i64 add_column(const std::string& name, DType dtype, const Shape& row, i64 chunk_rows,
-                 bool blosc);
+                 const std::optional<BloscSettings>& blosc);
   // values [rows, row], in the column's type
   void append(i64 column, i64 rows, const void* values);
+  // Rows of a column that are in the file; those of a Blosc chunk that is not full are not.
+  i64 stored_rows(i64 column) const;
+  // Hands all stored rows to the system, such that a reader that opens the file now, or after the
+  // process was killed, finds them whole. The first call ends the adding of columns. Needs v110.
+  void flush();
   void close();
 
  private:
@@ -109,6 +132,7 @@ class Hdf5Writer {
   std::string name_;
   std::vector<std::unique_ptr<Column>> columns_;
   std::unique_ptr<Handles> handles_;
+  bool shared_ = false;  // with readers
 };
 
 }  // namespace orrery

@@ -1,13 +1,8 @@
 #include "io/hdf5_source.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <utility>
 
@@ -15,45 +10,20 @@
 
 namespace orrery {
 
-Hdf5Source::Hdf5Source(const std::filesystem::path& path) {
-  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  check(descriptor_ >= 0, "cannot read ", path.string(), ": ", std::strerror(errno));
-  struct stat status = {};
-  const bool regular = ::fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode);
-  if (!regular) ::close(std::exchange(descriptor_, -1));
-  check(regular, "cannot read ", path.string(), ": it is not a regular file");
-  size_ = status.st_size;
+Hdf5Source::Hdf5Source(const std::filesystem::path& path) : file_(path), bytes_(file_->bytes()) {
+  make_superblock_readable();
 }
 
 Hdf5Source::Hdf5Source(std::span<const std::byte> file)
-    : memory_(file.begin(), file.end()), size_(static_cast<i64>(file.size())) {}
-
-Hdf5Source::~Hdf5Source() {
-  if (descriptor_ >= 0) ::close(descriptor_);
+    : memory_(file.begin(), file.end()), bytes_(memory_) {
+  make_superblock_readable();
 }
 
-bool Hdf5Source::read_stored(u64 offset, std::span<std::byte> out) const {
-  const u64 size = static_cast<u64>(size_);
+void Hdf5Source::read(u64 offset, std::span<std::byte> out) const {
   const std::size_t inside =
-      offset >= size ? 0 : static_cast<std::size_t>(std::min<u64>(out.size(), size - offset));
+      offset >= bytes_.size() ? 0 : std::min(out.size(), bytes_.size() - offset);
+  if (inside > 0) std::memcpy(out.data(), bytes_.data() + offset, inside);
   std::fill(out.begin() + static_cast<std::ptrdiff_t>(inside), out.end(), std::byte{0});
-  if (descriptor_ < 0) {
-    if (inside > 0) std::memcpy(out.data(), memory_.data() + offset, inside);
-    return true;
-  }
-  std::size_t done = 0;
-  while (done < inside) {
-    const ssize_t count =
-        ::pread(descriptor_, out.data() + done, inside - done, static_cast<off_t>(offset + done));
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) return false;
-    done += static_cast<std::size_t>(count);
-  }
-  return true;
-}
-
-bool Hdf5Source::read(u64 offset, std::span<std::byte> out) const {
-  if (!read_stored(offset, out)) return false;
   for (const Patch& patch : patches_) {
     const u64 begin = std::max(offset, patch.offset);
     const u64 end = std::min(offset + out.size(), patch.offset + patch.bytes.size());
@@ -62,7 +32,19 @@ bool Hdf5Source::read(u64 offset, std::span<std::byte> out) const {
                   static_cast<std::size_t>(end - begin));
     }
   }
-  return true;
+}
+
+std::optional<Hdf5Source::Place> Hdf5Source::place_read_by(FunctionRef<void()> body) {
+  noted_.reset();
+  noting_ = true;
+  body();
+  noting_ = false;
+  return noted_;
+}
+
+bool Hdf5Source::note(u64 offset, u64 bytes) {
+  if (noting_) noted_ = Place{offset, bytes};
+  return noting_;
 }
 
 namespace {
@@ -70,13 +52,13 @@ namespace {
 // what libhdf5 keeps of an open file: its own part first
 struct DriverFile {
   H5FD_t base;
-  const Hdf5Source* source;
+  Hdf5Source* source;
   haddr_t end_of_allocated;
 };
 
 // what the access properties carry
 struct DriverInfo {
-  const Hdf5Source* source;
+  Hdf5Source* source;
 };
 
 DriverFile* file_of(H5FD_t* file) { return reinterpret_cast<DriverFile*>(file); }
@@ -106,10 +88,14 @@ haddr_t end_of_file(const H5FD_t* file, H5FD_mem_t) {
   return static_cast<haddr_t>(file_of(file)->source->size());
 }
 
-herr_t read_bytes(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t address, std::size_t size, void* out) {
-  const auto end = static_cast<haddr_t>(file_of(file)->source->size());
+herr_t read_bytes(H5FD_t* file, H5FD_mem_t kind, hid_t, haddr_t address, std::size_t size,
+                  void* out) {
+  Hdf5Source& source = *file_of(file)->source;
+  const auto end = static_cast<haddr_t>(source.size());
   if (address == HADDR_UNDEF || address > end || size > end - address) return -1;
-  return file_of(file)->source->read(address, {static_cast<std::byte*>(out), size}) ? 0 : -1;
+  if (kind == H5FD_MEM_DRAW && source.note(address, size)) return 0;
+  source.read(address, {static_cast<std::byte*>(out), size});
+  return 0;
 }
 
 herr_t refuse_write(H5FD_t*, H5FD_mem_t, hid_t, haddr_t, std::size_t, const void*) { return -1; }
@@ -198,6 +184,10 @@ constexpr u32 kOldVersion = 3;  // the last that libhdf5 1.10 knows
 constexpr u32 kNewestVersion =
     5;  // 4 (libhdf5 1.12) changed references, 5 (2.0) added complex numbers
 
+void put_little_endian(u64 value, std::span<std::byte> out) {
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<std::byte>(value >> (8 * i));
+}
+
 bool lower_version(std::span<std::byte> type) {
   if (type.empty()) return false;
   const u32 version = static_cast<u32>(type[0]) >> 4;
@@ -208,12 +198,35 @@ bool lower_version(std::span<std::byte> type) {
 
 }  // namespace
 
+void Hdf5Source::make_superblock_readable() {
+  // version 3, 8-byte offsets and lengths: signature 8, version, sizes 2, flags, then addresses:
+  // base, extension, end of file, root; checksum
+  constexpr std::size_t kSize = 48, kFlags = 11, kEnd = 28, kChecksum = 44;
+  constexpr std::array<unsigned char, 11> kBegin = {0x89, 'H',  'D', 'F', '\r', '\n',
+                                                    0x1a, '\n', 3,   8,   8};
+  if (bytes_.size() < kSize || std::memcmp(bytes_.data(), kBegin.data(), kBegin.size()) != 0)
+    return;
+  std::vector<std::byte> block(bytes_.begin(), bytes_.begin() + kSize);
+  const std::span<std::byte> checksum = std::span(block).subspan(kChecksum);
+  if (block[kFlags] == std::byte{0} ||
+      little_endian(checksum) != header_checksum(std::span(block).first(kChecksum))) {
+    return;
+  }
+  unfinished_ = true;
+  block[kFlags] = std::byte{0};
+  // the end is noted when the file is closed; until then more lies behind it
+  put_little_endian(bytes_.size(), std::span(block).subspan(kEnd, 8));
+  put_little_endian(header_checksum(std::span(block).first(kChecksum)), checksum);
+  patches_.push_back({0, std::move(block)});
+}
+
 bool Hdf5Source::make_type_readable(u64 address) {
   // "OHDR", version 2, flags, times and limits as the flags say, size of the messages, messages,
   // checksum
   constexpr u64 kMaxPrefix = 4 + 1 + 1 + 16 + 4 + 8;
   std::array<std::byte, kMaxPrefix> prefix;
-  if (address >= static_cast<u64>(size_) || !read_stored(address, prefix)) return false;
+  if (address >= bytes_.size()) return false;
+  read(address, prefix);
   if (std::memcmp(prefix.data(), "OHDR", 4) != 0 || prefix[4] != std::byte{2}) return false;
   const auto flags = static_cast<u32>(prefix[5]);
   std::size_t at = 6 + ((flags & 0x20u) != 0 ? 16 : 0) + ((flags & 0x10u) != 0 ? 4 : 0);
@@ -223,7 +236,7 @@ bool Hdf5Source::make_type_readable(u64 address) {
   at += width;
   if (messages > (1u << 20)) return false;
   std::vector<std::byte> header(at + messages + 4);
-  if (!read_stored(address, header)) return false;
+  read(address, header);
   const std::span<std::byte> body = std::span(header).first(header.size() - 4);
   const std::span<std::byte> checksum = std::span(header).last(4);
   if (little_endian(checksum) != header_checksum(body))
@@ -247,8 +260,7 @@ bool Hdf5Source::make_type_readable(u64 address) {
     at += size;
   }
   if (!changed) return false;
-  const u32 sum = header_checksum(body);
-  for (std::size_t i = 0; i < 4; ++i) checksum[i] = static_cast<std::byte>(sum >> (8 * i));
+  put_little_endian(header_checksum(body), checksum);
   patches_.push_back({address, std::move(header)});
   return true;
 }

@@ -55,10 +55,12 @@ void write_sample(const std::filesystem::path& path) {
   ended[22] = 1;
 
   Hdf5Writer writer(path);
-  const i64 pixel_column = writer.add_column("pixels", DType::uint8, {8, 6, 3}, 10, true);
-  const i64 action_column = writer.add_column("action", DType::f32, {2}, 4, false);
-  const i64 step_column = writer.add_column("step_idx", DType::int64, Shape({}), 4, false);
-  const i64 ended_column = writer.add_column("terminated", DType::boolean, Shape({}), 4, true);
+  const i64 pixel_column =
+      writer.add_column("pixels", DType::uint8, {8, 6, 3}, 10, BloscSettings{});
+  const i64 action_column = writer.add_column("action", DType::f32, {2}, 4, std::nullopt);
+  const i64 step_column = writer.add_column("step_idx", DType::int64, Shape({}), 4, std::nullopt);
+  const i64 ended_column =
+      writer.add_column("terminated", DType::boolean, Shape({}), 4, BloscSettings{});
   // appends of uneven length, across chunks
   i64 at = 0;
   for (const i64 rows : {3, 0, 14, 6}) {
@@ -205,8 +207,8 @@ TEST_F(Hdf5, FullDiskIsOneErrorAndTheProcessGoesOn) {
     const auto fill = [&] {
       AtomicFile target(file("full.h5"));
       Hdf5Writer writer(target.temporary());
-      const i64 plain = writer.add_column("plain", DType::int64, {64}, 10, false);
-      const i64 packed = writer.add_column("packed", DType::int64, {64}, 7, true);
+      const i64 plain = writer.add_column("plain", DType::int64, {64}, 10, std::nullopt);
+      const i64 packed = writer.add_column("packed", DType::int64, {64}, 7, BloscSettings{});
       std::vector<i64> noise(640);
       Random random(1, 1);
       for (int i = 0; i < 50; ++i) {

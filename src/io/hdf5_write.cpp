@@ -1,4 +1,3 @@
-#include <blosc.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -13,8 +12,7 @@ namespace orrery {
 
 namespace {
 
-constexpr int kLevel = 5;     // the published recordings' level
-constexpr unsigned kLz4 = 1;  // Blosc's number for LZ4 among its compressors
+constexpr unsigned kBloscFormat = 2;  // of the frames that libblosc 1 writes
 
 Hdf5Handle stored_type(DType dtype) {
   const auto copy = [](hid_t id) { return Hdf5Handle(H5Tcopy(id), H5Tclose); };
@@ -61,7 +59,7 @@ struct Hdf5Writer::Column {
   Shape row;
   i64 row_bytes = 0;
   i64 chunk_rows = 0;
-  bool blosc = false;
+  std::optional<BloscSettings> blosc;
   i64 rows = 0;     // appended so far
   i64 written = 0;  // of these, in the file
   Hdf5Handle dataset;
@@ -74,13 +72,14 @@ struct Hdf5Writer::Handles {
   Hdf5Handle file;
 };
 
-Hdf5Writer::Hdf5Writer(const std::filesystem::path& path, std::string name)
+Hdf5Writer::Hdf5Writer(const std::filesystem::path& path, std::string name, Hdf5Age age)
     : name_(name.empty() ? path.string() : std::move(name)), handles_(std::make_unique<Handles>()) {
   const Hdf5Lock lock;
   const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   // superblock 3: without it h5py refuses the multiple-reader mode that the official reader opens
   // files in
-  H5Pset_libver_bounds(access.id(), H5F_LIBVER_V110, H5F_LIBVER_V110);
+  const bool old = age == Hdf5Age::earliest;
+  H5Pset_libver_bounds(access.id(), old ? H5F_LIBVER_EARLIEST : H5F_LIBVER_V110, H5F_LIBVER_V110);
   // no time of writing inside: the same values give the same bytes
   const Hdf5Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
   H5Pset_obj_track_times(creation.id(), false);
@@ -109,7 +108,8 @@ Hdf5Writer::~Hdf5Writer() {
 }
 
 i64 Hdf5Writer::add_column(const std::string& column_name, DType dtype, const Shape& row,
-                           i64 chunk_rows, bool blosc) {
+                           i64 chunk_rows, const std::optional<BloscSettings>& blosc) {
+  ORRERY_ASSERT(!shared_);
   check(row.rank() < Shape::kMaxRank, "column ", column_name, ": rows of shape ", row,
         " have too many dimensions");
   check(chunk_rows > 0 && row.numel() > 0, "column ", column_name, ": chunks of ", chunk_rows,
@@ -140,17 +140,17 @@ i64 Hdf5Writer::add_column(const std::string& column_name, DType dtype, const Sh
   if (blosc) {
     const std::array<unsigned, kBloscParameters> parameters = {
         2,
-        BLOSC_VERSION_FORMAT,
+        kBloscFormat,
         static_cast<unsigned>(element_bytes(dtype)),
         static_cast<unsigned>(chunk_bytes),
-        kLevel,
-        BLOSC_SHUFFLE,
-        kLz4};
+        static_cast<unsigned>(blosc->level),
+        static_cast<unsigned>(blosc->shuffle),
+        static_cast<unsigned>(blosc->codec)};
     // optional: libhdf5 need not know the filter, the chunks come to it compressed
     H5Pset_filter(creation.id(), kBloscFilter, H5Z_FLAG_OPTIONAL, parameters.size(),
                   parameters.data());
     column->pending.reserve(static_cast<std::size_t>(chunk_bytes));
-    column->frame.resize(static_cast<std::size_t>(chunk_bytes) + BLOSC_MAX_OVERHEAD);
+    column->frame.resize(static_cast<std::size_t>(chunk_bytes) + kBloscOverhead);
   }
   column->type = stored_type(dtype);
   column->dataset =
@@ -221,22 +221,34 @@ void Hdf5Writer::write_blosc_chunk(Column& column) {
   if (rows == 0) return;
   // the last chunk is stored whole, zeros after its last row
   column.pending.resize(static_cast<std::size_t>(column.chunk_rows * column.row_bytes));
-  const auto element = static_cast<std::size_t>(column.row_bytes / column.row.numel());
-  const int stored = blosc_compress_ctx(kLevel, BLOSC_SHUFFLE, element, column.pending.size(),
-                                        column.pending.data(), column.frame.data(),
-                                        column.frame.size(), BLOSC_LZ4_COMPNAME, 0, 1);
-  check(stored > 0, "cannot write column ", column.name, " of ", name_,
-        ": Blosc does not compress it");
+  const std::size_t stored = blosc_encode(column.pending, column.row_bytes / column.row.numel(),
+                                          *column.blosc, column.frame);
   column.pending.clear();
 
   const Hdf5Lock lock;
   std::array<hsize_t, Shape::kMaxRank> offset = {};
   offset[0] = static_cast<hsize_t>(column.written);
   const bool done = extend(column.dataset.id(), column.row, column.written + rows) &&
-                    H5Dwrite_chunk(column.dataset.id(), H5P_DEFAULT, 0, offset.data(),
-                                   static_cast<std::size_t>(stored), column.frame.data()) >= 0;
+                    H5Dwrite_chunk(column.dataset.id(), H5P_DEFAULT, 0, offset.data(), stored,
+                                   column.frame.data()) >= 0;
   check(done, "cannot write column ", column.name, " of ", name_, ": ", hdf5_reason());
   column.written += rows;
+}
+
+i64 Hdf5Writer::stored_rows(i64 index) const {
+  return columns_[static_cast<std::size_t>(index)]->written;
+}
+
+void Hdf5Writer::flush() {
+  const Hdf5Lock lock;
+  if (!shared_) {
+    // from here on libhdf5 orders what it writes such that the file is whole at any moment
+    check(H5Fstart_swmr_write(handles_->file.id()) >= 0, "cannot write ", name_, ": ",
+          hdf5_reason());
+    shared_ = true;
+  }
+  check(H5Fflush(handles_->file.id(), H5F_SCOPE_GLOBAL) >= 0, "cannot write ", name_, ": ",
+        hdf5_reason());
 }
 
 void Hdf5Writer::close() {

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/episodes.h"
+#include "data/episodes_writer.h"
+
+namespace orrery {
+
+// What open_episodes() and write_episodes() choose from; nobody else needs it.
+
+// stable-worldmodel's HDF5
+std::unique_ptr<Episodes> open_hdf5(const std::filesystem::path& path, const OpenOptions& options);
+std::unique_ptr<Episodes> open_hdf5(std::span<const std::byte> file, const std::string& name,
+                                    const OpenOptions& options);
+std::unique_ptr<EpisodesWriter> write_hdf5(const std::filesystem::path& path,
+                                           const std::vector<Column>& columns,
+                                           const WriteOptions& options);
+
+// Diffusion Policy's replay buffer: a folder of zarr, or a zip file of one
+std::unique_ptr<Episodes> open_zarr(const std::filesystem::path& path, const OpenOptions& options);
+std::unique_ptr<EpisodesWriter> write_zarr(const std::filesystem::path& path,
+                                           const std::vector<Column>& columns,
+                                           const WriteOptions& options, bool zip);
+
+// stable-worldmodel's folders: tables in npz, and a JPEG for each frame or a film for each episode
+std::unique_ptr<Episodes> open_folder(const std::filesystem::path& path,
+                                      const OpenOptions& options);
+std::unique_ptr<EpisodesWriter> write_folder(const std::filesystem::path& path,
+                                             const std::vector<Column>& columns,
+                                             const WriteOptions& options, bool video);
+
+// LeRobot, versions 2.0, 2.1 and 3.0: tables in Parquet, films
+std::unique_ptr<Episodes> open_lerobot(const std::filesystem::path& path,
+                                       const OpenOptions& options);
+
+}  // namespace orrery
