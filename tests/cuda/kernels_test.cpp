@@ -23,13 +23,15 @@ std::string read(const fs::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// every *.cu of src and bench, by its path from the root
-std::vector<std::string> device_sources() {
+// every *.cu of src and bench, by its path from the root; with headers those that may hold kernels,
+// too
+std::vector<std::string> device_sources(bool with_headers = false) {
   const fs::path root = ORRERY_SOURCE_DIR;
   std::vector<std::string> sources;
   for (const char* top : {"src", "bench"}) {
     for (const auto& entry : fs::recursive_directory_iterator(root / top)) {
-      if (entry.path().extension() == ".cu") {
+      const std::string extension = entry.path().extension().string();
+      if (extension == ".cu" || (with_headers && (extension == ".h" || extension == ".cuh"))) {
         sources.push_back(fs::relative(entry.path(), root).generic_string());
       }
     }
@@ -85,7 +87,7 @@ TEST(KernelSources, RowsOfTheTableAreRead) {
 TEST(KernelSources, EveryKernelIsInTheStatusPage) {
   const auto rows = rows_of(read(fs::path(ORRERY_SOURCE_DIR) / "docs" / "gpu-status.md"));
   std::set<std::pair<std::string, std::string>> there;
-  for (const std::string& source : device_sources()) {
+  for (const std::string& source : device_sources(true)) {
     for (const std::string& kernel : kernels_in(read(fs::path(ORRERY_SOURCE_DIR) / source))) {
       there.emplace(source, kernel);
     }
