@@ -72,7 +72,6 @@ struct Node {
   cudaGraphConditionalHandle handle = 0;
   cudaGraphConditionalNodeType condition = cudaGraphCondTypeIf;
   std::vector<cudaGraph_t> bodies;
-  bool only_in_graphs = true;
   bool touches_pageable = false;
 };
 struct Graph {
