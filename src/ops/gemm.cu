@@ -14,9 +14,6 @@ namespace {
 
 using namespace cuda;
 
-// the longest rows that a block prepares and keeps; gemm_rows_device.h holds 32 values a lane
-constexpr i64 kLongestKept = 1024;
-
 int attribute(const Context& ctx, cudaDeviceAttr which) {
   int value = 0;
   cuda_check(cudaDeviceGetAttribute(&value, which, ctx.device_index()),

@@ -122,34 +122,38 @@ struct ProductKernel {
         slices(row_scales + kShape.rows),
         parts(slices + At::kGrid * slice_rows(kShape) * slice_stride(kShape)) {}
 
-  // asks for chunk `chunk` of tile `tile`
+  // Asks for chunk `chunk` of tile `tile`. A thread has one of the eight pieces of every kStep-th
+  // row.
   __device__ void fetch(int tile, int chunk, int stage) const {
+    constexpr int kStep = kThreads / 8;
+    const int first = static_cast<int>(threadIdx.x) / 8;
+    const int byte = static_cast<int>(threadIdx.x) % 8 * 16;
+    const i64 begin = static_cast<i64>(chunk) * kChunkBytes + byte;
     if constexpr (!kResident) {
       std::byte* to = x + stage * kRowBytes;
+      const std::byte* from = p.x + (first_row + first) * p.x_stride + begin;
+      const int left = p.inputs * kBytes - static_cast<int>(begin);
+      const int rows_left = p.rows - static_cast<int>(first_row);
 #pragma unroll
-      for (int i = static_cast<int>(threadIdx.x); i < kShape.rows * 8; i += kThreads) {
-        const int row = i / 8, byte = i % 8 * 16;
+      for (int row = first; row < kShape.rows; row += kStep, from += kStep * p.x_stride) {
+        const bool there = row < rows_left && left > 0;
         std::byte* place = to + chunk_place(row, byte, row);
-        const int begin = chunk * kChunkBytes + byte;
-        const int left = p.inputs * kBytes - begin;
-        const bool there = first_row + row < p.rows && left > 0;
-        const std::byte* from = there ? p.x + (first_row + row) * p.x_stride + begin : p.x;
         if (!there || (p.x_aligned && left >= 16)) {
-          cp_async_16(place, from, there);
+          cp_async_16(place, there ? from : p.x, there);
         } else {
           copy_piece<kBytes>(place, from, left);
         }
       }
     }
     std::byte* to = weight + stage * kColBytes;
+    const i64 first_col = static_cast<i64>(tile) * kShape.cols;
+    const std::byte* from = p.weight + (first_col + first) * p.weight_stride + begin;
+    const int cols_left = begin < p.weight_stride ? p.outputs - static_cast<int>(first_col) : 0;
 #pragma unroll
-    for (int i = static_cast<int>(threadIdx.x); i < kShape.cols * 8; i += kThreads) {
-      const int col = i / 8, byte = i % 8 * 16;
-      const i64 output = static_cast<i64>(tile) * kShape.cols + col;
-      const i64 begin = static_cast<i64>(chunk) * kChunkBytes + byte;
-      const bool there = output < p.outputs && begin < p.weight_stride;
-      cp_async_16(to + chunk_place(col, byte, kPlain ? col / 4 : col),
-                  there ? p.weight + output * p.weight_stride + begin : p.weight, there);
+    for (int col = first; col < kShape.cols; col += kStep, from += kStep * p.weight_stride) {
+      const bool there = col < cols_left;
+      cp_async_16(to + chunk_place(col, byte, kPlain ? col / 4 : col), there ? from : p.weight,
+                  there);
     }
   }
 

@@ -38,6 +38,11 @@ class TensorCores {
   using At = Place<kTile>;
   static constexpr int kRowTiles = At::kWarpRows / 16;
   static constexpr int kColTiles = At::kWarpCols / 8;
+  // steps at a time: where 64 sums meet a limit of 128 registers, or fp8, which Hopper's mma.sync
+  // takes by way of f16, needs its own, more would spill
+  static constexpr int kUnrolled = kPrecision == Precision::fp8                               ? 1
+                                   : kRowTiles * kColTiles * 4 >= 64 && At::kShape.blocks > 1 ? 2
+                                                                                              : 4;
 
  public:
   using Sum = std::conditional_t<kPrecision == Precision::int8, i32, float>;
@@ -52,7 +57,7 @@ class TensorCores {
   }
 
   __device__ void multiply(const std::byte* x, const std::byte* weight, int steps) {
-#pragma unroll
+#pragma unroll(kUnrolled)
     for (int first = 0; first < kChunkBytes / 32; first += At::kShape.depth_warps) {
       const int step = first + at_.depth;
       if (step >= steps) break;

@@ -10,6 +10,10 @@
 
 namespace orrery::cuda {
 
+// The longest rows that a block prepares and keeps (gemm_rows_device.h): 16 values a lane, beside
+// which shift and scale still fit its registers.
+inline constexpr int kLongestKept = 512;
+
 // y [rows, outputs] = epilogue(x W^T). Strides of x and the weight in bytes, others in elements.
 struct Product {
   int rows = 0, outputs = 0, inputs = 0;

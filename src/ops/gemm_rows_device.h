@@ -192,9 +192,6 @@ __device__ void prepare_rows_of(const Product& p, i64 first_row, std::byte* x, f
   }
 }
 
-// the longest rows that are kept: 32 values a lane
-constexpr int kLongestKeptRow = 1024;
-
 // LeWM's rows of 192 four at a time, longer ones one by one
 template <Precision kPrecision, int kTile>
 __device__ void prepare_rows(const Product& p, i64 first_row, std::byte* x, float* row_scales) {
@@ -206,8 +203,8 @@ __device__ void prepare_rows(const Product& p, i64 first_row, std::byte* x, floa
   if (p.inputs <= 192) {
     prepare_rows_of<kPrecision, kShape.rows, kWarps, 3, kRows>(p, first_row, x, row_scales);
   } else {
-    prepare_rows_of<kPrecision, kShape.rows, kWarps, kLongestKeptRow / 64, 1>(p, first_row, x,
-                                                                              row_scales);
+    prepare_rows_of<kPrecision, kShape.rows, kWarps, kLongestKept / 64, 1>(p, first_row, x,
+                                                                           row_scales);
   }
 }
 

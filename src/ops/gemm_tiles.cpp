@@ -31,8 +31,9 @@ double rate(Precision precision) {
     case Precision::bf16:
       return kBf16PerMicrosecond;
     case Precision::int8:
-    case Precision::fp8:
       return kBf16PerMicrosecond * 2;
+    case Precision::fp8:
+      return kBf16PerMicrosecond * 0.75;  // mma.sync converts it to f16 first
   }
   return kF32PerMicrosecond;
 }

@@ -16,7 +16,7 @@ struct RowNorm {
 };
 
 // y = epilogue(norm(x) W^T): what stands before most products of a transformer, in their kernel
-// where there is one that does (CUDA, up to 1024 inputs)
+// where there is one that does (CUDA, up to 512 inputs)
 //
 //   x        [rows, inputs]    last dimension contiguous
 //   normed   [rows, inputs]    contiguous, not x: scratch. Holds norm(x) afterwards where the
