@@ -440,7 +440,9 @@ TEST(GoldenPlanning, IcemReportsTheCostOfTheEliteWhereAsked) {
 }
 
 TEST(GoldenPlanning, NoiseIsColouredAsRecorded) {
-  constexpr double kTolerance = 1e-5;  // of the README
+  // of the README; its checker takes it of the largest number of a case, which two blocks of nearly
+  // equal noise divided by their std make large
+  constexpr double kTolerance = 1e-5;
   ORRERY_NEEDS_SHARED(planning_folder());
   const json index = read_python_json(planning_folder() / "index.json");
   const TensorMap arrays = read_npz(planning_folder() / "icem_colour_filter.npz");
@@ -456,7 +458,11 @@ TEST(GoldenPlanning, NoiseIsColouredAsRecorded) {
     colour_noise<float>(ctx, {white.data<float>(), {1, samples, dim, horizon}},
                         {filter.data(), {horizon}},
                         {mine.data<float>(), {1, samples, horizon, dim}});
-    expect_all_close<float>(mine.view<float, 3>(), theirs, key, kTolerance);
+    double largest = 1;
+    for (const float y : theirs.span<float>()) {
+      largest = std::max(largest, static_cast<double>(std::abs(y)));
+    }
+    expect_all_close<float>(mine.view<float, 3>(), theirs, key, kTolerance * largest);
     ++cases;
   }
   EXPECT_GT(cases, 0);

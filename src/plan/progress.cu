@@ -1,0 +1,45 @@
+#include "device/cuda.h"
+#include "plan/progress.h"
+
+namespace orrery {
+
+namespace {
+
+constexpr int kWarp = 32;
+constexpr int kThreads = 256;
+
+// latency-bound: a few numbers an environment
+// one block; a warp has every eighth environment
+__global__ void advance_kernel(const float* spread, i64 group, i64 width, i64 iterations,
+                               double enough_std, i32* progress) {
+  const int lane = threadIdx.x % kWarp;
+  int wide = 0;
+  for (i64 e = threadIdx.x / kWarp; e < group; e += kThreads / kWarp) {
+    double sum = 0;
+    for (i64 i = lane; i < width; i += kWarp) sum += static_cast<double>(spread[e * width + i]);
+    for (int step = kWarp / 2; step > 0; step /= 2) {
+      sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    }
+    if (!(sum / static_cast<double>(width) <= enough_std)) wide = 1;
+  }
+  const bool any = __syncthreads_or(wide) != 0;
+  if (threadIdx.x == 0) {
+    const i32 done = progress[kIterationsDone] + 1;
+    progress[kIterationsDone] = done;
+    progress[kKeepGoing] = done < iterations && any ? 1 : 0;
+  }
+}
+
+}  // namespace
+
+namespace cuda {
+
+void advance(Context& ctx, View<const float, 3> spread, i64 iterations, double enough_std,
+             View<i32, 1> progress) {
+  launch(ctx, {"advance", dim3(1), dim3(kThreads)}, advance_kernel, spread.data(), spread.size(0),
+         spread.size(1) * spread.size(2), iterations, enough_std, progress.data());
+}
+
+}  // namespace cuda
+
+}  // namespace orrery
