@@ -5,6 +5,7 @@
 
 #include "bench/results.h"
 #include "models/lewm/weights.h"
+#include "ops/test_support.h"
 
 namespace orrery::bench {
 namespace {
@@ -66,6 +67,45 @@ TEST(Results, ShareIsOfTheLimitThatBinds) {
   EXPECT_STREQ(memory.limit, "bandwidth");
   EXPECT_DOUBLE_EQ(memory.share, 0.5);
   EXPECT_EQ(share_of(report.results[2], report.limits).limit, nullptr);
+}
+
+TEST(Results, ReducedPrecisionIsHeldToTheRateOfTheDevicesLibrary) {
+  const Result bf16{"encode/256/bf16", {2.0, 2.0, 15}, {100e9, 1e6}, {}};
+  Limits limits{60e12, 3e12, 0};
+  EXPECT_STREQ(share_of(bf16, limits).limit, "bandwidth") << "nobody measured the rate";
+  limits.tensor_flops_per_s = 200e12;
+  EXPECT_STREQ(share_of(bf16, limits).limit, "bf16 GEMM");
+  EXPECT_DOUBLE_EQ(share_of(bf16, limits).share, 0.25);  // 0.5 ms of products in 2 ms
+  const Result f32{"encode/256/f32", {2.0, 2.0, 15}, {60e9, 1e6}, {}};
+  EXPECT_STREQ(share_of(f32, limits).limit, "f32 peak");
+  EXPECT_DOUBLE_EQ(share_of(f32, limits).share, 0.5);
+}
+
+TEST(Results, TheRateOfTheLibraryIsReadFromItsMeasurement) {
+  const auto path = std::filesystem::temp_directory_path() / text("orrery-limits-", getpid());
+  std::ofstream(path) << R"({"device": "x", "bf16_gemm_tflops": 790.5, "shapes": []})";
+  Report report = known_report();
+  add_limits(path, report);
+  EXPECT_DOUBLE_EQ(report.limits.tensor_flops_per_s, 790.5e12);
+  const Report back = report_from_json(nlohmann::json::parse(json_of(report).dump()), "test");
+  EXPECT_DOUBLE_EQ(back.limits.tensor_flops_per_s, 790.5e12);
+  std::ofstream(path) << R"({"device": "x"})";
+  EXPECT_THROW(add_limits(path, report), Error);
+  std::filesystem::remove(path);
+}
+
+TEST(Results, WhatADeviceLostIsToldAndTheWorstRoundCounts) {
+  Report one = known_report();
+  one.results[0].device_bytes = 5'000'000;
+  Report two = one;
+  two.results[0].device_growth_bytes = 2'000'000;
+  const Report all = merged({one, two});
+  const auto json = json_of(all, all.results[0]);
+  EXPECT_EQ(json["device_bytes"], 5'000'000);
+  EXPECT_EQ(json["device_growth_bytes"], 2'000'000);
+  EXPECT_FALSE(json_of(all, all.results[1]).contains("device_bytes"));
+  EXPECT_NE(table_of(all).find("5 MB"), std::string::npos);
+  EXPECT_EQ(table_of(known_report()).find("growth"), std::string::npos);
 }
 
 TEST(Results, ReadBackAsWritten) {
@@ -170,6 +210,63 @@ TEST(Figures, RunToResultsWithEveryKey) {
     EXPECT_EQ(json["threads"], 2);
   }
 }
+
+// a model small enough for a device that is emulated
+CudaSizes small_sizes() {
+  CudaSizes sizes;
+  sizes.config.encoder = {
+      .image_size = 28, .patch = 14, .hidden = 32, .layers = 1, .heads = 2, .mlp = 64};
+  sizes.config.predictor = {
+      .input = 32, .hidden = 32, .output = 32, .depth = 1, .heads = 2, .head_dim = 16, .mlp = 64};
+  sizes.config.action.output = 32;
+  sizes.config.projector = {.input = 32, .hidden = 64, .output = 32};
+  sizes.config.pred_proj = sizes.config.projector;
+  sizes.frames = 2;
+  sizes.icem_samples = 40;
+  sizes.cem_samples = 32;
+  sizes.cem_iterations = 2;
+  sizes.environments = 2;
+  return sizes;
+}
+
+TEST(CudaFigures, HaveThePublishedNames) {
+  const auto all = cuda_figures();
+  for (const char* name :
+       {"encode/1/f32", "encode/256/bf16", "encode/256/fp8", "plan/icem1024x5/bf16",
+        "plan/cem300x30/f32", "plan/cem300x30x50env/bf16"}) {
+    EXPECT_EQ(chosen_figures(all, {name}, false).size(), 1u) << name;
+  }
+}
+
+TEST(CudaFigures, RunAndGiveFiniteNumbers) {
+  ORRERY_NEEDS_CUDA;
+  Context ctx(test::on_cuda());
+  const auto all = cuda_figures(small_sizes());
+  for (const char* name : {"encode/1/f32", "encode/2/bf16", "rollout_cost/32x5x2env/bf16",
+                           "plan/icem40x5/f32", "plan/cem32x2x2env/bf16"}) {
+    SCOPED_TRACE(name);
+    const auto chosen = chosen_figures(all, {name}, false);
+    ASSERT_EQ(chosen.size(), 1u);
+    const Prepared ready = chosen[0].prepare(ctx);
+    ready.run();
+    ready.check();
+    const auto free_before = free_device_bytes(ctx);
+    ready.run();
+    ready.check();
+    EXPECT_EQ(free_device_bytes(ctx), free_before) << "running takes memory";
+    EXPECT_GT(ready.work.flops, 0);
+  }
+}
+
+#if ORRERY_CUDA
+TEST(CudaFigures, LimitsAreMeasured) {
+  ORRERY_NEEDS_CUDA;
+  Context ctx(test::on_cuda());
+  const Limits limits = cuda::measure_limits(ctx, {.rounds = 2, .copy_bytes = 4096});
+  EXPECT_GT(limits.flops_per_s, 0);
+  EXPECT_GT(limits.bytes_per_s(), 0);
+}
+#endif
 
 }  // namespace
 }  // namespace orrery::bench

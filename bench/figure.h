@@ -43,7 +43,19 @@ std::vector<Figure> folder_figures(const std::string& folder);
 // Environments, recording, reading windows.
 std::vector<Figure> world_figures();
 
-// All of these; those of the folder only where it holds a model.
+// What a CUDA device is for: the published model's encoder and whole plans, at every precision that
+// is worth it; encode/FRAMES/PRECISION, rollout_cost/..., plan/PLANNER.../PRECISION. Sizes other
+// than the published ones are for tests.
+struct CudaSizes {
+  lewm::Config config = {};
+  i64 frames = 256;         // of the large batch
+  i64 icem_samples = 1024;  // times 5 iterations
+  i64 cem_samples = 300, cem_iterations = 30;
+  i64 environments = 50;  // planned in one batch
+};
+std::vector<Figure> cuda_figures(const CudaSizes& sizes = {});
+
+// All of these but CUDA's; those of the folder only where it holds a model.
 std::vector<Figure> all_figures(const std::string& folder);
 
 // The figures that names ask for, in their own order, each once. No names: all that are not slow,

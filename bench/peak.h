@@ -4,11 +4,15 @@
 
 namespace orrery::bench {
 
-// What this machine can do, measured with the threads and the instruction set that the figures use.
+// What this machine can do, measured with the threads and the instruction set that the figures use,
+// or what a CUDA device can do.
 struct Limits {
   double flops_per_s = 0;  // f32 multiply-adds, two operations each, operands in registers
   double read_bytes_per_s = 0;
   double triad_bytes_per_s = 0;  // a = b + s c: two read, one written past the caches
+  // A large bf16 product by the device's own library (bench/gemm_peer), brought in by the caller;
+  // 0 when nobody measured it.
+  double tensor_flops_per_s = 0;
 
   // of memory, the better of the two ways
   double bytes_per_s() const {
@@ -16,9 +20,25 @@ struct Limits {
   }
 };
 
-// Takes about a third of a second: 50 ms of multiply-adds, then a few passes over 256 MB. The best
-// of several tries each, because neighbours can only make it slower.
+// Takes about a third of a second: 50 ms of multiply-adds, then a few passes over 256 MB (2 GB on a
+// CUDA device, whose caches are larger). The best of several tries each, because neighbours can
+// only make it slower.
 Limits measure_limits(Context& ctx);
+
+// Memory of the context's device that nobody has taken; 0 on the CPU.
+std::size_t free_device_bytes(const Context& ctx);
+
+#if ORRERY_CUDA
+namespace cuda {
+// The same with the work given: multiply-adds of every thread, bytes read and written.
+struct LimitWork {
+  i64 rounds = i64{1} << 14;
+  std::size_t copy_bytes = std::size_t{1} << 30;
+};
+Limits measure_limits(Context& ctx, const LimitWork& work = {});
+std::size_t free_bytes(const Context& ctx);
+}  // namespace cuda
+#endif
 
 // The higher of each: two measurements around the figures, so that neither a clock that warmed up
 // nor a busy neighbour at one moment flatters the shares.

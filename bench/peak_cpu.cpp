@@ -114,6 +114,9 @@ constexpr i64 kPiece = i64{64} << 10;  // floats handed to a worker at once
 }  // namespace
 
 Limits measure_limits(Context& ctx) {
+#if ORRERY_CUDA
+  if (ctx.device() == Device::cuda) return cuda::measure_limits(ctx);
+#endif
   Limits limits;
   limits.flops_per_s = measure_flops(ctx);
 
@@ -141,9 +144,17 @@ Limits measure_limits(Context& ctx) {
   return limits;
 }
 
+std::size_t free_device_bytes([[maybe_unused]] const Context& ctx) {
+#if ORRERY_CUDA
+  if (ctx.device() == Device::cuda) return cuda::free_bytes(ctx);
+#endif
+  return 0;
+}
+
 Limits higher(const Limits& a, const Limits& b) {
   return {std::max(a.flops_per_s, b.flops_per_s), std::max(a.read_bytes_per_s, b.read_bytes_per_s),
-          std::max(a.triad_bytes_per_s, b.triad_bytes_per_s)};
+          std::max(a.triad_bytes_per_s, b.triad_bytes_per_s),
+          std::max(a.tensor_flops_per_s, b.tensor_flops_per_s)};
 }
 
 }  // namespace orrery::bench

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "io/json.h"
 
 namespace orrery::bench {
@@ -56,6 +57,12 @@ std::string fixed(double value, int digits) {
   return out.str();
 }
 
+// "encode/256/bf16": products on tensor cores
+bool has_reduced_precision(const std::string& name) {
+  const std::string last = name.substr(name.rfind('/') + 1);
+  return last == "tf32" || last == "bf16" || last == "int8" || last == "fp8";
+}
+
 using Row = std::vector<std::string>;
 
 // the first column to the left, the others to the right
@@ -81,28 +88,35 @@ std::string aligned(const std::vector<Row>& rows) {
 
 Report measure_figures(Context& ctx, const std::vector<Figure>& figures, i64 runs,
                        FunctionRef<void(i64 index, const std::string& name)> progress) {
-  Report report{this_machine(ctx.threads()), measure_limits(ctx), {}};
+  Report report{this_machine(ctx), measure_limits(ctx), {}};
+  const auto free_bytes = [&ctx] { return static_cast<i64>(free_device_bytes(ctx)); };
   for (const Figure& figure : figures) {
     progress(static_cast<i64>(report.results.size()), figure.name);
+    const i64 free_before = free_bytes();
     const Prepared ready = figure.prepare(ctx);
     ready.run();
     ready.check();
+    const i64 free_ready = free_bytes();
     Timing timing = measure(ready.run, runs);
     ready.check();
     timing.median_ms /= static_cast<double>(ready.units);
     timing.min_ms /= static_cast<double>(ready.units);
-    report.results.push_back({figure.name, timing, ready.work, {}});
+    report.results.push_back(
+        {figure.name, timing, ready.work, {}, free_before - free_ready, free_ready - free_bytes()});
   }
   report.limits = higher(report.limits, measure_limits(ctx));
   return report;
 }
 
 Share share_of(const Result& result, const Limits& limits) {
-  const double compute_ms = result.work.flops / limits.flops_per_s * 1e3;
+  const bool reduced = has_reduced_precision(result.name);
+  const double rate = reduced ? limits.tensor_flops_per_s : limits.flops_per_s;
+  const double compute_ms = rate > 0 ? result.work.flops / rate * 1e3 : 0;
   const double memory_ms = result.work.bytes / limits.bytes_per_s() * 1e3;
   const double least_ms = std::max(compute_ms, memory_ms);
   if (!(least_ms > 0)) return {};
-  return {least_ms / result.timing.median_ms, compute_ms >= memory_ms ? "f32 peak" : "bandwidth"};
+  const char* const compute = reduced ? "bf16 GEMM" : "f32 peak";
+  return {least_ms / result.timing.median_ms, compute_ms >= memory_ms ? compute : "bandwidth"};
 }
 
 Json json_of(const Report& report, const Result& result) {
@@ -125,6 +139,10 @@ Json json_of(const Report& report, const Result& result) {
                {"compiler", report.machine.compiler},
                {"commit", report.machine.commit},
                {"cpu_path", report.machine.cpu_path}};
+  if (result.device_bytes != 0 || result.device_growth_bytes != 0) {
+    json["device_bytes"] = result.device_bytes;
+    json["device_growth_bytes"] = result.device_growth_bytes;
+  }
   if (share.limit != nullptr) {
     json["limit_share"] = share.share;
     json["limit"] = share.limit;
@@ -149,22 +167,25 @@ Json json_of(const Report& report) {
   return {{"peak_gflops", report.limits.flops_per_s / 1e9},
           {"read_gb_s", report.limits.read_bytes_per_s / 1e9},
           {"triad_gb_s", report.limits.triad_bytes_per_s / 1e9},
+          {"tensor_gflops", report.limits.tensor_flops_per_s / 1e9},
           {"figures", std::move(figures)}};
 }
 
 Report report_from_json(const nlohmann::json& root, const std::string& where) {
   Report report;
   try {
-    report.limits = {root.at("peak_gflops").get<double>() * 1e9,
-                     root.at("read_gb_s").get<double>() * 1e9,
-                     root.at("triad_gb_s").get<double>() * 1e9};
+    report.limits = {
+        root.at("peak_gflops").get<double>() * 1e9, root.at("read_gb_s").get<double>() * 1e9,
+        root.at("triad_gb_s").get<double>() * 1e9, root.value("tensor_gflops", 0.0) * 1e9};
     for (const nlohmann::json& node : root.at("figures")) {
       report.machine = {node.at("machine"), node.at("compiler"), node.at("commit"),
                         node.at("cpu_path"), node.at("threads")};
       Result result{node.at("name"),
                     {node.at("median"), node.at("min"), node.at("runs")},
                     {node.at("flops"), node.at("bytes")},
-                    {}};
+                    {},
+                    node.value("device_bytes", i64{0}),
+                    node.value("device_growth_bytes", i64{0})};
       for (const nlohmann::json& peer : node.at("peers")) {
         result.peers.push_back({peer.at("name"), peer.at("median")});
       }
@@ -201,6 +222,8 @@ Report merged(const std::vector<Report>& rounds) {
       medians.push_back(own.timing.median_ms);
       result.timing.min_ms = std::min(result.timing.min_ms, own.timing.min_ms);
       result.timing.runs += own.timing.runs;
+      result.device_bytes = std::max(result.device_bytes, own.device_bytes);
+      result.device_growth_bytes = std::max(result.device_growth_bytes, own.device_growth_bytes);
     }
     result.timing.median_ms = median_of(std::move(medians));
   }
@@ -218,6 +241,14 @@ std::map<std::string, double> read_peers(const std::filesystem::path& path) {
     times[name] = entry["median_ms"].get<double>();
   }
   return times;
+}
+
+void add_limits(const std::filesystem::path& path, Report& report) {
+  const nlohmann::json root = read_json(path);
+  check(root.is_object() && root.contains("bf16_gemm_tflops") &&
+            root["bf16_gemm_tflops"].is_number() && root["bf16_gemm_tflops"].get<double>() > 0,
+        path.string(), " has no rate bf16_gemm_tflops");
+  report.limits.tensor_flops_per_s = root["bf16_gemm_tflops"].get<double>() * 1e12;
 }
 
 void add_peers(const std::map<std::string, double>& times, const std::vector<Figure>& figures,
@@ -253,11 +284,18 @@ std::string table_of(const Report& report) {
            m.compiler, ", commit ", m.commit, "\nmeasured limits: f32 peak ",
            fixed(report.limits.flops_per_s / 1e9, 1), " GFLOP/s, memory ",
            fixed(report.limits.read_bytes_per_s / 1e9, 1), " GB/s read, ",
-           fixed(report.limits.triad_bytes_per_s / 1e9, 1), " GB/s triad\n\n");
+           fixed(report.limits.triad_bytes_per_s / 1e9, 1), " GB/s triad",
+           report.limits.tensor_flops_per_s > 0
+               ? text(", bf16 GEMM ", fixed(report.limits.tensor_flops_per_s / 1e12, 0), " TFLOP/s")
+               : "",
+           "\n\n");
 
   const bool with_peers = std::any_of(report.results.begin(), report.results.end(),
                                       [](const Result& result) { return !result.peers.empty(); });
   std::vector<Row> rows = {{"figure", "median", "min", "runs", "GFLOP/s", "share", "of"}};
+  const bool on_device = std::any_of(report.results.begin(), report.results.end(),
+                                     [](const Result& result) { return result.device_bytes != 0; });
+  if (on_device) rows[0].insert(rows[0].end(), {"memory", "growth"});
   if (with_peers) rows[0].insert(rows[0].end(), {"peer", "its median", "ratio"});
   for (const Result& result : report.results) {
     const Share share = share_of(result, report.limits);
@@ -269,12 +307,17 @@ std::string table_of(const Report& report) {
                result.work.flops > 0 ? fixed(result.work.flops / seconds / 1e9, 1) : "",
                share.limit != nullptr ? fixed(100 * share.share, 1) + " %" : "",
                share.limit != nullptr ? share.limit : ""};
+    if (on_device) {
+      row.push_back(fixed(static_cast<double>(result.device_bytes) / 1e6, 0) + " MB");
+      row.push_back(fixed(static_cast<double>(result.device_growth_bytes) / 1e6, 0) + " MB");
+    }
+    const std::size_t own_columns = row.size();
     if (result.peers.empty()) rows.push_back(row);
     for (const PeerTime& peer : result.peers) {
       row.insert(row.end(), {peer.name, readable(peer.median_ms),
                              fixed(peer.median_ms / result.timing.median_ms, 2)});
       rows.push_back(row);
-      row.assign(7, "");  // further peers under the first
+      row.assign(own_columns, "");  // further peers under the first
     }
   }
   return out + aligned(rows);

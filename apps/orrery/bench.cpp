@@ -18,14 +18,15 @@ namespace {
 struct Options {
   std::vector<std::string> names, from;
   std::string model = "models/tworoom";
-  std::string peers, output;
+  std::string device = "cpu";
+  std::string peers, limits, output;
   int threads = 0;
   i64 runs = 0;
   bool list = false, json = false, slow_too = false;
 };
 
 bench::Report take_figures(const Options& options, const std::vector<bench::Figure>& figures) {
-  Context ctx({.threads = options.threads});
+  Context ctx({.threads = options.threads, .where = device_from(options.device)});
   const i64 count = static_cast<i64>(figures.size());
   Progress progress("measuring", count, "figures");
   bench::Report report = bench::measure_figures(
@@ -36,7 +37,8 @@ bench::Report take_figures(const Options& options, const std::vector<bench::Figu
 }
 
 void run_bench(const Options& options) {
-  const auto all = bench::all_figures(options.model);
+  const bool on_cuda = device_from(options.device).device == Device::cuda;
+  const auto all = on_cuda ? bench::cuda_figures() : bench::all_figures(options.model);
   if (options.list) {
     for (const bench::Figure& figure : all) {
       std::cout << figure.name << (figure.slow ? "  (slow: when named, or with --long)" : "")
@@ -55,6 +57,7 @@ void run_bench(const Options& options) {
     }
     report = bench::merged(rounds);
   }
+  if (!options.limits.empty()) bench::add_limits(options.limits, report);
   if (!options.peers.empty()) bench::add_peers(bench::read_peers(options.peers), all, report);
 
   if (!options.output.empty()) {
@@ -79,10 +82,15 @@ void add_bench(CLI::App& app, int&) {
   verb->add_flag("--long", options->slow_too, "slow figures too");
   verb->add_option("--model", options->model, "folder of a model to time as well, when it is there")
       ->capture_default_str();
+  verb->add_option("--device", options->device, "cpu, cuda or cuda:N; the devices' figures differ")
+      ->capture_default_str();
   verb->add_option("--threads", options->threads, "threads, 0 for one per core");
   verb->add_option("--runs", options->runs, "runs of each figure; 0: at least 15, up to 1.5 s")
       ->check(CLI::NonNegativeNumber);
   verb->add_option("--peers", options->peers, "times of peers, as peers/bench_lewm.py writes them")
+      ->check(CLI::ExistingFile);
+  verb->add_option("--limits", options->limits,
+                   "rates of a device's library, as orrery_gemm_peer writes them")
       ->check(CLI::ExistingFile);
   verb->add_option("--from", options->from, "print earlier results instead, rounds merged")
       ->check(CLI::ExistingFile);
