@@ -172,18 +172,23 @@ __global__ void few_queries_kernel(AttentionPass<T> pass) {
   if (place == 0 && pass.log_sum) pass.log_sum(b, h, t) = highest + logf(all);
 }
 
-// Tiles of float: 64 queries meet 64 keys. A thread has 4 x 8 scores, rows 4 ty .. 4 ty + 3 and
-// columns tx + 8 j, and 4 x kDim / 8 of the result, so that each value read from shared memory
-// serves 4 to 8 fused multiply-adds.
-constexpr int kTile = 64;
-constexpr int kScoreStride = kTile + 4;
+// Tiles of float: kQueries queries meet 64 keys. A thread has kRows x 8 scores, rows kRows ty
+// onward and columns tx + 8 j, and kRows x kDim / 8 of the result: with four rows each value read
+// from shared memory serves 4 to 8 fused multiply-adds. One row a thread makes four times the
+// blocks, for the few pairs of a single frame. A row's sums do not depend on it.
+constexpr int kKeys = 64;
+constexpr int kScoreStride = kKeys + 4;
+template <int kRows>
+constexpr int kQueries = kThreads / 8 * kRows;
+// blocks of four rows a thread below which one row is taken: about a large device's multiprocessors
+constexpr i64 kFewBlocks = 128;
 
-// rows [first, first + kTile) of `count` rows to shared memory, zeros where there is nothing
-template <int kDim, bool kAligned>
+// rows [first, first + kSize) of `count` rows to shared memory, zeros where there is nothing
+template <int kSize, int kDim, bool kAligned>
 __device__ inline void load_tile(const PairRows<const float>& rows, i64 first, i64 count, i64 dim,
                                  float* tile) {
   constexpr int kFours = kDim / 4;
-  for (int n = static_cast<int>(threadIdx.x); n < kTile * kFours; n += kThreads) {
+  for (int n = static_cast<int>(threadIdx.x); n < kSize * kFours; n += kThreads) {
     const int row = n / kFours, column = n % kFours * 4;
     Four four = {};
     if (first + row < count && column < dim) {
@@ -194,54 +199,56 @@ __device__ inline void load_tile(const PairRows<const float>& rows, i64 first, i
   }
 }
 
-// Bound by fused multiply-adds: 4 x 64 x 64 x kDim operations on every 64 rows of keys and values
-// read (from L2 but for the first block of a pair). One block per 64 queries of a pair.
-template <int kDim, bool kAligned>
+// Bound by fused multiply-adds: 4 x kQueries x 64 x kDim operations on every 64 rows of keys and
+// values read (from L2 but for the first block of a pair). One block per kQueries queries of a
+// pair.
+template <int kRows, int kDim, bool kAligned>
 __global__ void __launch_bounds__(kThreads) tile_kernel(AttentionPass<float> pass) {
   constexpr int kStride = kDim + 4;
   constexpr int kOwn = kDim / 32;  // fours of a row of the result that a thread has
   float* query_tile = dynamic_shared<float>();
-  float* key_tile = query_tile + kTile * kStride;  // then the values of the same keys
-  float* weights = key_tile + kTile * kStride;
+  float* key_tile = query_tile + kQueries<kRows> * kStride;  // then the values of the same keys
+  float* weights = key_tile + kKeys * kStride;
 
   const i64 queries = pass.q.size(1), keys = pass.k.size(1), heads = pass.q.size(2);
-  const i64 blocks = (queries + kTile - 1) / kTile;
-  const i64 pair = blockIdx.x / blocks, first_query = blockIdx.x % blocks * kTile;
+  const i64 blocks = (queries + kQueries<kRows> - 1) / kQueries<kRows>;
+  const i64 pair = blockIdx.x / blocks, first_query = blockIdx.x % blocks * kQueries<kRows>;
   const i64 b = pair / heads, h = pair % heads;
   const int tx = static_cast<int>(threadIdx.x) % 8, ty = static_cast<int>(threadIdx.x) / 8;
   const PairRows<const float> q(pass.q, b, h), k(pass.k, b, h), v(pass.v, b, h);
-  const i64 last_query = first_query + kTile < queries ? first_query + kTile - 1 : queries - 1;
+  const i64 end = first_query + kQueries<kRows>;
+  const i64 last_query = end < queries ? end - 1 : queries - 1;
   const i64 key_end = pass.seen(last_query);
 
-  load_tile<kDim, kAligned>(q, first_query, queries, pass.dim(), query_tile);
-  float top[4], sum[4];
-  Four total[4][kOwn];
+  load_tile<kQueries<kRows>, kDim, kAligned>(q, first_query, queries, pass.dim(), query_tile);
+  float top[kRows], sum[kRows];
+  Four total[kRows][kOwn];
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < kRows; ++i) {
     top[i] = -std::numeric_limits<float>::infinity();
     sum[i] = 0;
 #pragma unroll
     for (int m = 0; m < kOwn; ++m) total[i][m] = {};
   }
 
-  for (i64 first_key = 0; first_key < key_end; first_key += kTile) {
+  for (i64 first_key = 0; first_key < key_end; first_key += kKeys) {
     __syncthreads();  // the values of the round before have been read
-    load_tile<kDim, kAligned>(k, first_key, keys, pass.dim(), key_tile);
+    load_tile<kKeys, kDim, kAligned>(k, first_key, keys, pass.dim(), key_tile);
     __syncthreads();
 
-    float score[4][8] = {};
+    float score[kRows][8] = {};
 #pragma unroll 4
     for (int d = 0; d < kDim; d += 4) {
-      Four left[4];
+      Four left[kRows];
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        left[i] = load_four<true>(query_tile + (4 * ty + i) * kStride + d, 4);
+      for (int i = 0; i < kRows; ++i) {
+        left[i] = load_four<true>(query_tile + (kRows * ty + i) * kStride + d, 4);
       }
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
         const Four right = load_four<true>(key_tile + (tx + 8 * j) * kStride + d, 4);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < kRows; ++i) {
 #pragma unroll
           for (int n = 0; n < 4; ++n) score[i][j] = fmaf(left[i].v[n], right.v[n], score[i][j]);
         }
@@ -249,8 +256,8 @@ __global__ void __launch_bounds__(kThreads) tile_kernel(AttentionPass<float> pas
     }
 
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const i64 row = first_query + 4 * ty + i;
+    for (int i = 0; i < kRows; ++i) {
+      const i64 row = first_query + kRows * ty + i;
       const i64 seen = pass.seen(row < queries ? row : queries - 1) - first_key;
       float highest = top[i];
 #pragma unroll
@@ -270,19 +277,19 @@ __global__ void __launch_bounds__(kThreads) tile_kernel(AttentionPass<float> pas
       for (int j = 0; j < 8; ++j) {
         const float weight = expf(score[i][j] - highest);
         sum[i] += weight;
-        weights[(4 * ty + i) * kScoreStride + tx + 8 * j] = weight;
+        weights[(kRows * ty + i) * kScoreStride + tx + 8 * j] = weight;
       }
     }
     __syncthreads();  // the keys have been read
-    load_tile<kDim, kAligned>(v, first_key, keys, pass.dim(), key_tile);
+    load_tile<kKeys, kDim, kAligned>(v, first_key, keys, pass.dim(), key_tile);
     __syncthreads();
 
 #pragma unroll 2
-    for (int s = 0; s < kTile; s += 4) {
-      Four weight[4];
+    for (int s = 0; s < kKeys; s += 4) {
+      Four weight[kRows];
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        weight[i] = load_four<true>(weights + (4 * ty + i) * kScoreStride + s, 4);
+      for (int i = 0; i < kRows; ++i) {
+        weight[i] = load_four<true>(weights + (kRows * ty + i) * kScoreStride + s, 4);
       }
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
@@ -290,7 +297,7 @@ __global__ void __launch_bounds__(kThreads) tile_kernel(AttentionPass<float> pas
         for (int m = 0; m < kOwn; ++m) {
           const Four value = load_four<true>(key_tile + (s + n) * kStride + 32 * m + 4 * tx, 4);
 #pragma unroll
-          for (int i = 0; i < 4; ++i) add_weighted(value, weight[i].v[n], total[i][m]);
+          for (int i = 0; i < kRows; ++i) add_weighted(value, weight[i].v[n], total[i][m]);
         }
       }
     }
@@ -298,8 +305,8 @@ __global__ void __launch_bounds__(kThreads) tile_kernel(AttentionPass<float> pas
 
   const PairRows<float> out(pass.out, b, h);
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const i64 row = first_query + 4 * ty + i;
+  for (int i = 0; i < kRows; ++i) {
+    const i64 row = first_query + kRows * ty + i;
     const float all = group_sum<8>(sum[i]);
     if (row >= queries) continue;
     const float factor = 1.0f / all;
@@ -315,16 +322,25 @@ __global__ void __launch_bounds__(kThreads) tile_kernel(AttentionPass<float> pas
   }
 }
 
+template <int kRows, int kDim>
+void attention_tiles(Context& ctx, const AttentionPass<float>& pass, i64 blocks) {
+  const std::size_t shared_bytes = static_cast<std::size_t>((kQueries<kRows> + kKeys) * (kDim + 4) +
+                                                            kQueries<kRows> * kScoreStride) *
+                                   sizeof(float);
+  const auto kernel =
+      in_pieces(pass, 4) ? tile_kernel<kRows, kDim, true> : tile_kernel<kRows, kDim, false>;
+  launch(ctx, {"attention", dim3(static_cast<unsigned>(blocks)), dim3(kThreads), shared_bytes},
+         kernel, pass);
+}
+
 template <int kDim>
 void attention_tiles(Context& ctx, const AttentionPass<float>& pass) {
-  const i64 blocks = (pass.q.size(1) + kTile - 1) / kTile;
-  const std::size_t shared_bytes =
-      static_cast<std::size_t>(2 * kTile * (kDim + 4) + kTile * kScoreStride) * sizeof(float);
-  const auto kernel = in_pieces(pass, 4) ? tile_kernel<kDim, true> : tile_kernel<kDim, false>;
-  launch(ctx,
-         {"attention", dim3(static_cast<unsigned>(pass.pairs() * blocks)), dim3(kThreads),
-          shared_bytes},
-         kernel, pass);
+  const auto blocks = [&](i64 queries) {
+    return pass.pairs() * ((pass.q.size(1) + queries - 1) / queries);
+  };
+  const i64 large = blocks(kQueries<4>);
+  if (large >= kFewBlocks) return attention_tiles<4, kDim>(ctx, pass, large);
+  attention_tiles<1, kDim>(ctx, pass, blocks(kQueries<1>));
 }
 
 void attention_many(Context& ctx, const AttentionPass<float>& pass) {

@@ -30,6 +30,11 @@ constexpr Case kCases[] = {
     {1, 130, 257, 1, 64, true},
     {1, 1, 257, 2, 64, false},
     {1, 6, 70, 1, 128, false},
+    // so many pairs that tiles of few queries do not pay
+    {65, 5, 66, 2, 8, false},
+    {64, 65, 5, 2, 3, false},
+    {128, 5, 5, 1, 64, true},
+    {64, 5, 5, 2, 100, false},
 };
 
 std::string name_of_case(const Case& c) {
