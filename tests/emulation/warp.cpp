@@ -182,44 +182,36 @@ struct Packed {
   }
 };
 
-// a [16, depth] and b [depth, 8] as plain matrices
-template <int Bits>
-struct Operands {
-  static constexpr unsigned kDepth = Packed<Bits>::kDepth;
-  std::uint32_t a[16][kDepth], b[kDepth][8];
-
-  explicit Operands(void* const* lanes) {
-    constexpr unsigned each = Packed<Bits>::kEach;
-    for (unsigned lane = 0; lane < kWarp; ++lane) {
-      const Fragments& mine = fragments_of(lanes, lane);
-      const unsigned group = lane / 4, first = lane % 4 * each;
+// gathers a [16, depth] and b [depth, 8] as plain matrices of values, multiplies them, and adds to
+// each lane's part of d
+template <int Bits, typename Sum, typename Value>
+void multiply(void* const* lanes, Value value) {
+  constexpr unsigned depth = Packed<Bits>::kDepth, each = Packed<Bits>::kEach;
+  Sum a[16][depth], b[depth][8], product[16][8] = {};
+  for (unsigned lane = 0; lane < kWarp; ++lane) {
+    const Fragments& mine = fragments_of(lanes, lane);
+    const unsigned group = lane / 4, first = lane % 4 * each;
+    for (unsigned i = 0; i < each; ++i) {
       for (unsigned r = 0; r < 4; ++r) {
-        for (unsigned i = 0; i < each; ++i) {
-          // registers 0 and 1: rows of the upper and lower half; 2 and 3: the second half of k
-          a[group + 8 * (r % 2)][first + 4 * each * (r / 2) + i] = Packed<Bits>::bits(mine.a[r], i);
-        }
+        // registers 0 and 1: rows of the upper and lower half; 2 and 3: the second half of k
+        a[group + 8 * (r % 2)][first + 4 * each * (r / 2) + i] =
+            value(Packed<Bits>::bits(mine.a[r], i));
       }
       for (unsigned r = 0; r < 2; ++r) {
-        for (unsigned i = 0; i < each; ++i) {
-          b[first + 4 * each * r + i][group] = Packed<Bits>::bits(mine.b[r], i);
-        }
+        b[first + 4 * each * r + i][group] = value(Packed<Bits>::bits(mine.b[r], i));
       }
     }
   }
-};
-
-template <int Bits, typename Sum, typename Value>
-void multiply(void* const* lanes, Value value) {
-  const Operands<Bits> operands(lanes);
+  for (unsigned row = 0; row < 16; ++row) {
+    for (unsigned k = 0; k < depth; ++k) {
+      for (unsigned column = 0; column < 8; ++column) {
+        product[row][column] += a[row][k] * b[k][column];
+      }
+    }
+  }
   for (unsigned lane = 0; lane < kWarp; ++lane) {
     auto* d = static_cast<Sum*>(fragments_of(lanes, lane).d);
-    for (unsigned e = 0; e < 4; ++e) {
-      Sum sum = 0;
-      for (unsigned k = 0; k < operands.kDepth; ++k) {
-        sum += value(operands.a[row_of_d(lane, e)][k]) * value(operands.b[k][column_of_d(lane, e)]);
-      }
-      d[e] += sum;
-    }
+    for (unsigned e = 0; e < 4; ++e) d[e] += product[row_of_d(lane, e)][column_of_d(lane, e)];
   }
 }
 
