@@ -20,7 +20,7 @@ function(orrery_folder name)
 
   set(visibility PUBLIC)
   if(sources)
-    add_library(orrery_${name} STATIC ${sources})
+    add_library(orrery_${name} ${ORRERY_LIBRARIES} ${sources})
   else()
     add_library(orrery_${name} INTERFACE)
     set(visibility INTERFACE)

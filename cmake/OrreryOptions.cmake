@@ -4,6 +4,8 @@ option(ORRERY_WERROR "treat warnings as errors" ON)
 option(ORRERY_FUZZ "build the libFuzzer targets (needs clang)" OFF)
 set(ORRERY_SANITIZE "" CACHE STRING "sanitizers to build with, such as address,undefined")
 
+set(ORRERY_LIBRARIES STATIC CACHE STRING "STATIC, or SHARED: many programs with one copy of the kernels, for tools/gpu")
+
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
