@@ -113,54 +113,66 @@ Product product_of(const PackedMatrix& weight, const Epilogue& epilogue, View<Ou
   return p;
 }
 
-ProductPlan plan_for(const Context& ctx, const Product& p, Precision precision, bool resident) {
-  const ProductShape shape = {p.rows,    p.outputs, p.inputs,
-                              precision, resident,  p.shift == nullptr ? 1 : 3};
-  return plan_product(shape, device_of(ctx), wanted_product_tile());
+// body with the precision as a type's value
+template <typename Body>
+void with(Precision precision, const Body& body) {
+  switch (precision) {
+    case Precision::f32:
+      return body(std::integral_constant<Precision, Precision::f32>());
+    case Precision::tf32:
+      return body(std::integral_constant<Precision, Precision::tf32>());
+    case Precision::bf16:
+      return body(std::integral_constant<Precision, Precision::bf16>());
+    case Precision::int8:
+      return body(std::integral_constant<Precision, Precision::int8>());
+    case Precision::fp8:
+      return body(std::integral_constant<Precision, Precision::fp8>());
+  }
 }
 
-void run(const Context& ctx, const ProductPlan& plan, Precision precision, bool resident,
-         Product p) {
+void run(const Context& ctx, ProductPlan plan, Precision precision, Product p) {
+  // groups of columns of the same number of tiles
   const ProductTile& tile = kProductTiles[plan.tile];
   const int tiles = (p.outputs + tile.cols - 1) / tile.cols;
   p.group_tiles = (tiles + plan.groups - 1) / plan.groups;
-  ProductPlan even = plan;
-  even.groups = (tiles + p.group_tiles - 1) / p.group_tiles;
-  switch (precision) {
-    case Precision::f32:
-      run_product<Precision::f32>(ctx, even, resident, p);
-      break;
-    case Precision::tf32:
-      run_product<Precision::tf32>(ctx, even, resident, p);
-      break;
-    case Precision::bf16:
-      run_product<Precision::bf16>(ctx, even, resident, p);
-      break;
-    case Precision::int8:
-      run_product<Precision::int8>(ctx, even, resident, p);
-      break;
-    case Precision::fp8:
-      run_product<Precision::fp8>(ctx, even, resident, p);
-      break;
-  }
-  remember_product(tile, precision);
+  plan.groups = (tiles + p.group_tiles - 1) / p.group_tiles;
+  with(precision, [&](auto known) { run_product<known>(ctx, plan, p); });
+  remember_product(plan, precision);
 }
 
-// Runs the product with rows that the block prepares itself; false where they are too long.
-bool run_kept(const Context& ctx, View<const float, 2> x, Precision precision, Product p) {
-  if (x.size(1) > kLongestKept) return false;
+void run_ready(const Context& ctx, Precision precision, const Product& p) {
+  const ProductShape shape = {p.rows, p.outputs, p.inputs, precision};
+  run(ctx, plan_product(shape, device_of(ctx), wanted_product_tile()), precision, p);
+}
+
+// Runs the product with rows of floats that kernels prepare as p's norm says.
+void run_prepared(Context& ctx, View<const float, 2> x, Precision precision, Product p) {
   take_rows(x, p);
   // pairs of floats at multiples of 8 bytes
-  const auto in_pairs = [&](const float* data, i64 stride) {
+  const auto in_pairs = [](const float* data, i64 stride) {
     return reinterpret_cast<std::size_t>(data) % 8 == 0 && stride % 2 == 0;
   };
-  p.x_aligned = x.size(1) % 2 == 0 && in_pairs(x.data(), x.stride(0)) && in_pairs(p.gain, 0) &&
-                in_pairs(p.norm_bias, 0) && in_pairs(p.shift, p.shift_stride) &&
-                in_pairs(p.scale, p.scale_stride);
-  const ProductPlan plan = plan_for(ctx, p, precision, true);
-  if (plan.tile < 0) return false;
-  run(ctx, plan, precision, true, p);
-  return true;
+  p.x_aligned = x.size(1) % 2 == 0 && in_pairs(x.data(), x.stride(0)) &&
+                in_pairs(p.shift, p.shift_stride) && in_pairs(p.scale, p.scale_stride);
+  const ProductShape shape = {p.rows,    p.outputs,   p.inputs,
+                              precision, Rows::apart, p.shift == nullptr ? 1 : 3};
+  const ProductPlan plan = plan_prepared_product(shape, device_of(ctx), wanted_product_tile());
+  if (plan.x == Rows::apart) {
+    PreparedRows ready;
+    ready.stride = (x.size(1) * value_bytes(precision) + 15) / 16 * 16;
+    const i64 bytes = x.size(0) * ready.stride;
+    auto* memory = ctx.shared_scratch(
+        static_cast<std::size_t>(bytes + x.size(0) * i64{sizeof(float)}), Context::Slot::matrix);
+    ready.values = memory;
+    ready.scales = reinterpret_cast<float*>(memory + bytes);
+    with(precision, [&](auto known) { run_prepare<known>(ctx, p, ready); });
+    p.x = ready.values;
+    p.x_stride = ready.stride;
+    p.x_aligned = true;
+    p.row_scales = ready.scales;
+    p.gain = p.norm_bias = p.shift = p.scale = nullptr;
+  }
+  run(ctx, plan, precision, p);
 }
 
 }  // namespace
@@ -188,7 +200,7 @@ void linear(Context& ctx, View<const In, 2> x, const PackedMatrix& weight, const
   const bool codes = precision == Precision::int8 || precision == Precision::fp8;
   const bool floats = precision == Precision::f32 || precision == Precision::tf32;
   if constexpr (std::is_same_v<In, float>) {
-    if (!floats && run_kept(ctx, x, precision, p)) return;
+    if (!floats && x.size(1) <= kLongestKept) return run_prepared(ctx, x, precision, p);
   }
   if (codes) {
     if (precision == Precision::int8) take_codes<i8>(ctx, x, p);
@@ -200,12 +212,13 @@ void linear(Context& ctx, View<const In, 2> x, const PackedMatrix& weight, const
   } else {
     take_rows(View<const bf16, 2>(converted<bf16>(ctx, x)), p);
   }
-  run(ctx, plan_for(ctx, p, precision, false), precision, false, p);
+  run_ready(ctx, precision, p);
 }
 
 template <typename Out>
 bool norm_linear(Context& ctx, View<const float, 2> x, const RowNorm& norm,
                  const PackedMatrix& weight, const Epilogue& epilogue, View<Out, 2> y) {
+  if (x.size(1) > kLongestKept) return false;
   Product p = product_of(weight, epilogue, y);
   p.gain = norm.gain.data();
   p.norm_bias = norm.bias.data();
@@ -217,7 +230,8 @@ bool norm_linear(Context& ctx, View<const float, 2> x, const RowNorm& norm,
     p.scale_stride = norm.scale.stride(0);
     p.bare_eps = norm.bare_eps;
   }
-  return run_kept(ctx, x, weight.precision(), p);
+  run_prepared(ctx, x, weight.precision(), p);
+  return true;
 }
 
 #define ORRERY_LINEAR(In, Out)                                                            \

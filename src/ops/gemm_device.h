@@ -5,7 +5,7 @@
 // A block has one stripe of rows and `group_tiles` tiles of columns. It walks through (tile, chunk
 // of inputs) pairs; chunks come through shared memory by asynchronous copies, `stages` - 1 of them
 // ahead of the products, over the ends of tiles too. Rows of x come in chunks as the weight does,
-// or (kResident) are prepared once and kept (gemm_rows_device.h).
+// or are prepared once and kept (kKept, gemm_rows_device.h).
 //
 // limits: products of tensor cores or f32 units for large sizes; second-level cache traffic where
 // rows are few; launch and latency below about 64 rows
@@ -90,7 +90,7 @@ __device__ void copy_piece(std::byte* to, const std::byte* from, int bytes) {
   }
 }
 
-template <Precision kPrecision, int kTile, bool kResident>
+template <Precision kPrecision, int kTile, bool kKept>
 struct ProductKernel {
   static constexpr ProductTile kShape = kProductTiles[kTile];
   static constexpr int kThreads = kShape.threads();
@@ -100,9 +100,9 @@ struct ProductKernel {
   static constexpr int kColBytes = kShape.cols * kChunkBytes;
   static constexpr bool kPlain = kPrecision == Precision::f32;
   using At = Place<kTile>;
-  using Math = std::conditional_t<
-      kPlain, PlainUnits<kTile>,
-      TensorCores<kPrecision, kTile, kPrecision == Precision::tf32 && !kResident>>;
+  using Math =
+      std::conditional_t<kPlain, PlainUnits<kTile>,
+                         TensorCores<kPrecision, kTile, kPrecision == Precision::tf32 && !kKept>>;
 
   const Product& p;
   const i64 first_row;
@@ -117,7 +117,7 @@ struct ProductKernel {
         first_tile(static_cast<int>(blockIdx.y) * product.group_tiles),
         chunks((product.inputs * kBytes + kChunkBytes - 1) / kChunkBytes),
         x(shared),
-        weight(x + (kResident ? chunks : kShape.stages) * kRowBytes),
+        weight(x + (kKept ? chunks : kShape.stages) * kRowBytes),
         row_scales(reinterpret_cast<float*>(weight + kShape.stages * kColBytes)),
         slices(row_scales + kShape.rows),
         parts(slices + At::kGrid * slice_rows(kShape) * slice_stride(kShape)) {}
@@ -129,7 +129,7 @@ struct ProductKernel {
     const int first = static_cast<int>(threadIdx.x) / 8;
     const int byte = static_cast<int>(threadIdx.x) % 8 * 16;
     const i64 begin = static_cast<i64>(chunk) * kChunkBytes + byte;
-    if constexpr (!kResident) {
+    if constexpr (!kKept) {
       std::byte* to = x + stage * kRowBytes;
       const std::byte* from = p.x + (first_row + first) * p.x_stride + begin;
       const int left = p.inputs * kBytes - static_cast<int>(begin);
@@ -197,7 +197,7 @@ struct ProductKernel {
         if (row >= p.rows || col >= p.outputs) continue;
         const Four value = load_four<true>(slice + i / kFours * kStride + i % kFours * 4, 4);
         float row_scale = 1.0f;
-        if constexpr (kCodes) row_scale = kResident ? row_scales[tile_row] : p.row_scales[row];
+        if constexpr (kCodes) row_scale = kKept ? row_scales[tile_row] : p.row_scales[row];
         if (p.in_fours) {
           finish_four<kPrecision, true>(p, value, row_scale, row, col);
         } else {
@@ -226,9 +226,9 @@ struct ProductKernel {
     };
 #pragma unroll 1
     for (int step = 0; step < kShape.stages - 1; ++step) fetch_next(step);
-    if constexpr (kResident) {
+    if constexpr (kKept) {
       // the first barrier below makes the rows everybody's
-      prepare_rows<kPrecision, kTile>(p, first_row, x, row_scales);
+      keep_rows<kPrecision, kTile>(p, first_row, x, row_scales);
     }
 
     const At at(static_cast<int>(threadIdx.x));
@@ -241,7 +241,7 @@ struct ProductKernel {
       fetch_next(step + kShape.stages - 1);
       const int stage = step % kShape.stages;
       const int left = (p.inputs * kBytes - chunk * kChunkBytes + 31) / 32;
-      math.multiply(x + (kResident ? chunk : stage) * kRowBytes, weight + stage * kColBytes,
+      math.multiply(x + (kKept ? chunk : stage) * kRowBytes, weight + stage * kColBytes,
                     min(left, kChunkBytes / 32));
       if (++chunk < chunks) continue;
 
@@ -255,44 +255,65 @@ struct ProductKernel {
   }
 };
 
-template <Precision kPrecision, int kTile, bool kResident>
+template <Precision kPrecision, int kTile, bool kKept>
 __global__ void __launch_bounds__(kProductTiles[kTile].threads(), kProductTiles[kTile].blocks)
     product_kernel(const Product p) {
-  const ProductKernel<kPrecision, kTile, kResident> kernel(p, dynamic_shared<std::byte>());
+  const ProductKernel<kPrecision, kTile, kKept> kernel(p, dynamic_shared<std::byte>());
   kernel.run();
 }
 
-template <Precision kPrecision, int kTile, bool kResident>
+template <Precision kPrecision, int kTile, bool kKept>
 void launch_product(const Context& ctx, const ProductPlan& plan, const Product& product) {
   constexpr ProductTile kShape = kProductTiles[kTile];
-  const ProductShape shape = {product.rows, product.outputs, product.inputs, kPrecision, kResident};
+  const ProductShape shape = {product.rows, product.outputs, product.inputs, kPrecision, plan.x};
   const Launch grid = {
       kShape.name, dim3(blocks_for(product.rows, kShape.rows), static_cast<unsigned>(plan.groups)),
       dim3(static_cast<unsigned>(kShape.threads())),
       static_cast<std::size_t>(product_shared_bytes(kShape, shape))};
-  launch(ctx, grid, product_kernel<kPrecision, kTile, kResident>, product);
+  launch(ctx, grid, product_kernel<kPrecision, kTile, kKept>, product);
 }
 
 template <Precision kPrecision, int kTile = 0>
-void launch_tile(const Context& ctx, const ProductPlan& plan, bool resident,
-                 const Product& product) {
+void launch_tile(const Context& ctx, const ProductPlan& plan, const Product& product) {
   if constexpr (kTile < kProductTileCount) {
     if constexpr (kProductTiles[kTile].tensor_cores == (kPrecision != Precision::f32)) {
       if (plan.tile == kTile) {
-        if (resident) return launch_product<kPrecision, kTile, true>(ctx, plan, product);
-        return launch_product<kPrecision, kTile, false>(ctx, plan, product);
+        return plan.x == Rows::kept ? launch_product<kPrecision, kTile, true>(ctx, plan, product)
+                                    : launch_product<kPrecision, kTile, false>(ctx, plan, product);
       }
     }
-    launch_tile<kPrecision, kTile + 1>(ctx, plan, resident, product);
+    launch_tile<kPrecision, kTile + 1>(ctx, plan, product);
   }
+}
+
+// memory-bound: reads x (and shift and scale) once, writes the format's rows; one warp a row
+constexpr int kPrepareWarps = 4;
+template <Precision kPrecision>
+__global__ void __launch_bounds__(kPrepareWarps* kWarp)
+    prepare_rows_kernel(const Product p, std::byte* values, i64 stride, float* scales) {
+  const i64 first_row = static_cast<i64>(blockIdx.x) * kPrepareWarps;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  prepare_rows<kPrepareWarps, 1>(p, first_row, kPrepareWarps, [&](int row, const auto& of_row) {
+    if (first_row + row >= p.rows) return;  // the whole warp
+    std::byte* to = values + (first_row + row) * stride;
+    put_row<kPrecision>(
+        of_row, p.inputs, lane, 16, [&](int byte) { return to + byte; }, scales + first_row + row);
+  });
 }
 
 }  // namespace
 
 template <Precision kPrecision>
-void run_product(const Context& ctx, const ProductPlan& plan, bool resident,
-                 const Product& product) {
-  launch_tile<kPrecision>(ctx, plan, resident, product);
+void run_product(const Context& ctx, const ProductPlan& plan, const Product& product) {
+  launch_tile<kPrecision>(ctx, plan, product);
+}
+
+template <Precision kPrecision>
+void run_prepare(const Context& ctx, const Product& product, const PreparedRows& to) {
+  launch(ctx,
+         {"linear: preparing rows", dim3(blocks_for(product.rows, kPrepareWarps)),
+          dim3(kPrepareWarps * kWarp)},
+         prepare_rows_kernel<kPrecision>, product, to.values, to.stride, to.scales);
 }
 
 }  // namespace orrery::cuda

@@ -4,6 +4,7 @@
 
 namespace orrery::cuda {
 
-template void run_product<Precision::fp8>(const Context&, const ProductPlan&, bool, const Product&);
+template void run_product<Precision::fp8>(const Context&, const ProductPlan&, const Product&);
+template void run_prepare<Precision::fp8>(const Context&, const Product&, const PreparedRows&);
 
 }  // namespace orrery::cuda

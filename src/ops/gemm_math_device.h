@@ -47,7 +47,7 @@ class TensorCores {
  public:
   using Sum = std::conditional_t<kPrecision == Precision::int8, i32, float>;
   static constexpr int kSums = kRowTiles * kColTiles * 4;
-  static constexpr int kSlices = kRowTiles;
+  static constexpr int kSlices = 2 * kRowTiles;
 
   __device__ explicit TensorCores(const At& at) : at_(at) { clear(); }
   __device__ Sum& sum(int i) { return sums_[i / 4][i % 4]; }
@@ -89,15 +89,12 @@ class TensorCores {
 
   template <int kSlice>
   __device__ void put_slice(float* to, int stride) const {
-    const int row = at_.lane / 4, col = at_.lane % 4 * 2;
+    constexpr int kHalf = kSlice % 2 * 2;  // the upper or the lower eight rows of a sub-tile
 #pragma unroll
     for (int j = 0; j < kColTiles; ++j) {
-      const Sum(&part)[4] = sums_[kSlice * kColTiles + j];
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        *reinterpret_cast<float2*>(to + (row + 8 * half) * stride + j * 8 + col) =
-            make_float2(static_cast<float>(part[2 * half]), static_cast<float>(part[2 * half + 1]));
-      }
+      const Sum(&part)[4] = sums_[kSlice / 2 * kColTiles + j];
+      *reinterpret_cast<float2*>(to + at_.lane / 4 * stride + j * 8 + at_.lane % 4 * 2) =
+          make_float2(static_cast<float>(part[kHalf]), static_cast<float>(part[kHalf + 1]));
     }
   }
 

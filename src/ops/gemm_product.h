@@ -10,22 +10,19 @@
 
 namespace orrery::cuda {
 
-// The longest rows that a block prepares and keeps (gemm_rows_device.h): 16 values a lane, beside
-// which shift and scale still fit its registers.
-inline constexpr int kLongestKept = 512;
-
 // y [rows, outputs] = epilogue(x W^T). Strides of x and the weight in bytes, others in elements.
 struct Product {
   int rows = 0, outputs = 0, inputs = 0;
-  const std::byte* x = nullptr;  // values in the precision's format; floats when resident
+  const std::byte* x = nullptr;  // values in the precision's format; floats to be prepared
   i64 x_stride = 0;
-  bool x_aligned = false;  // rows of x begin at multiples of 16 bytes (resident: of 8)
+  bool x_aligned = false;  // rows of x begin at multiples of 16 bytes (floats: all rows that
+                           // preparing reads, of 8)
   const std::byte* weight = nullptr;
   i64 weight_stride = 0;
   const float* weight_scales = nullptr;  // int8 and fp8
-  const float* row_scales = nullptr;     // int8 and fp8 when x is not resident
+  const float* row_scales = nullptr;     // int8 and fp8, of rows that are ready
 
-  // resident: a norm, modulated or not; null gain: none
+  // preparing: a norm, modulated or not; null gain: none
   const float* gain = nullptr;
   const float* norm_bias = nullptr;
   float eps = 0, bare_eps = 0;
@@ -45,11 +42,35 @@ struct Product {
   bool in_fours = false;  // everything above can be read and written in fours of columns
 
   int group_tiles = 1;  // tiles of columns per block
+
+  // the emulation of tests looks where these point
+  template <typename Visit>
+  void each_pointer(Visit visit) const {
+    for (const void* pointer :
+         {static_cast<const void*>(x), static_cast<const void*>(weight),
+          static_cast<const void*>(weight_scales), static_cast<const void*>(row_scales),
+          static_cast<const void*>(gain), static_cast<const void*>(norm_bias),
+          static_cast<const void*>(shift), static_cast<const void*>(scale),
+          static_cast<const void*>(bias), static_cast<const void*>(gate),
+          static_cast<const void*>(residual), static_cast<const void*>(y),
+          static_cast<const void*>(y_bf16)}) {
+      visit(pointer);
+    }
+  }
 };
 
-// Launches the kernel of kProductTiles[plan.tile]. `resident` as in ProductShape.
+// Launches the kernel of kProductTiles[plan.tile].
 template <Precision kPrecision>
-void run_product(const Context& ctx, const ProductPlan& plan, bool resident,
-                 const Product& product);
+void run_product(const Context& ctx, const ProductPlan& plan, const Product& product);
+
+// Prepares the rows of x as blocks that keep theirs would, to memory: codes or values of the format
+// [rows, stride bytes] and, for int8 and fp8, scales.
+struct PreparedRows {
+  std::byte* values = nullptr;
+  i64 stride = 0;  // a multiple of 16
+  float* scales = nullptr;
+};
+template <Precision kPrecision>
+void run_prepare(const Context& ctx, const Product& product, const PreparedRows& to);
 
 }  // namespace orrery::cuda

@@ -1,7 +1,8 @@
 #pragma once
 
-// Rows of x that a block of the matrix product prepares itself and keeps in shared memory: floats
-// are read, normalised and modulated if asked, rounded to the product's format.
+// Rows of x that the matrix product prepares itself: floats are read, normalised and modulated if
+// asked, rounded to the product's format, and kept in the block's shared memory or written to
+// memory by a kernel of their own.
 
 #include "device/ptx.h"
 #include "ops/gemm_product.h"
@@ -75,19 +76,17 @@ __device__ void normalise(LaneValues<kPairs> (&rows)[kRows], int count, float ep
 }
 
 // Writes a row's values in the format, with zeros up to a multiple of 32 bytes, which is what the
-// products read; row_scale gets the scale of formats that have one.
-template <Precision kPrecision, int kTileRows, int kPairs>
-__device__ void keep_row(const LaneValues<kPairs>& values, int row, int count, int lane,
-                         std::byte* x, float* row_scale) {
+// products read (or of 16, as memory has them); place(byte) is where a byte of the row goes,
+// row_scale gets the scale of formats that have one.
+template <Precision kPrecision, int kPairs, typename Place>
+__device__ void put_row(const LaneValues<kPairs>& values, int count, int lane, int multiple,
+                        const Place& place_of, float* row_scale) {
   constexpr bool kCodes = kPrecision == Precision::int8 || kPrecision == Precision::fp8;
   constexpr int kBytes = kCodes ? 1 : kPrecision == Precision::bf16 ? 2 : 4;
-  const int end = (count * kBytes + 31) / 32 * 32;
-  const auto place = [&](int j) {
-    const int byte = (64 * j + 2 * lane) * kBytes;
-    return x + byte / kChunkBytes * (kTileRows * kChunkBytes) +
-           chunk_place(row, byte % kChunkBytes, row);
-  };
-  const auto inside = [&](int j) { return (64 * j + 2 * lane) * kBytes < end; };
+  const int end = (count * kBytes + multiple - 1) / multiple * multiple;
+  const auto byte_at = [&](int j) { return (64 * j + 2 * lane) * kBytes; };
+  const auto place = [&](int j) { return place_of(byte_at(j)); };
+  const auto inside = [&](int j) { return byte_at(j) < end; };
   if constexpr (kCodes) {
     using Code = std::conditional_t<kPrecision == Precision::int8, i8, e4m3>;
     float largest = 0.0f;
@@ -126,15 +125,15 @@ __device__ void keep_row(const LaneValues<kPairs>& values, int row, int count, i
   }
 }
 
-// Rows [first_row, first_row + kTileRows) of x to shared memory, kRows at a time per warp. Rows
-// beyond x count as zeros: what they give is never stored.
-template <Precision kPrecision, int kTileRows, int kWarps, int kPairs, int kRows>
-__device__ void prepare_rows_of(const Product& p, i64 first_row, std::byte* x, float* row_scales) {
+// Rows [first_row, first_row + row_count) of x, kRows at a time per warp, each handed to
+// put(row - first_row, its values). Rows beyond x count as zeros: what they give is never stored.
+template <int kWarps, int kPairs, int kRows, typename Put>
+__device__ void prepare_rows_of(const Product& p, i64 first_row, int row_count, const Put& put) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int count = p.inputs;
 #pragma unroll 1
-  for (int begin = warp * kRows; begin < kTileRows; begin += kWarps * kRows) {
+  for (int begin = warp * kRows; begin < row_count; begin += kWarps * kRows) {
     LaneValues<kPairs> rows[kRows];
     // with several rows in flight all that is read is asked for before the first sum
     constexpr bool kAhead = kRows > 1;
@@ -186,26 +185,36 @@ __device__ void prepare_rows_of(const Product& p, i64 first_row, std::byte* x, f
       }
     }
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      keep_row<kPrecision, kTileRows>(rows[r], begin + r, count, lane, x, row_scales + begin + r);
-    }
+    for (int r = 0; r < kRows; ++r) put(begin + r, rows[r]);
   }
 }
 
-// LeWM's rows of 192 four at a time, longer ones one by one
+// LeWM's rows of 192 kRows at a time, longer ones one by one
+template <int kWarps, int kRows, typename Put>
+__device__ void prepare_rows(const Product& p, i64 first_row, int row_count, const Put& put) {
+  if (p.inputs <= 192) {
+    prepare_rows_of<kWarps, 3, kRows>(p, first_row, row_count, put);
+  } else {
+    prepare_rows_of<kWarps, static_cast<int>(kLongestKept) / 64, 1>(p, first_row, row_count, put);
+  }
+}
+
+// the rows of a block's tile, to shared memory
 template <Precision kPrecision, int kTile>
-__device__ void prepare_rows(const Product& p, i64 first_row, std::byte* x, float* row_scales) {
+__device__ void keep_rows(const Product& p, i64 first_row, std::byte* x, float* row_scales) {
   constexpr ProductTile kShape = kProductTiles[kTile];
   constexpr int kWarps = kShape.threads() / kWarp;
   // 19 registers a row; where several blocks share a multiprocessor two rows are what fits
   constexpr int kRows = kShape.threads() * kShape.blocks < 512 ? 4 : 2;
   static_assert(kShape.rows % (kWarps * kRows) == 0);
-  if (p.inputs <= 192) {
-    prepare_rows_of<kPrecision, kShape.rows, kWarps, 3, kRows>(p, first_row, x, row_scales);
-  } else {
-    prepare_rows_of<kPrecision, kShape.rows, kWarps, kLongestKept / 64, 1>(p, first_row, x,
-                                                                           row_scales);
-  }
+  constexpr int kPlaneBytes = kShape.rows * kChunkBytes;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  prepare_rows<kWarps, kRows>(p, first_row, kShape.rows, [&](int row, const auto& values) {
+    const auto place = [&](int byte) {
+      return x + byte / kChunkBytes * kPlaneBytes + chunk_place(row, byte % kChunkBytes, row);
+    };
+    put_row<kPrecision>(values, p.inputs, lane, 32, place, row_scales + row);
+  });
 }
 
 }  // namespace orrery::cuda

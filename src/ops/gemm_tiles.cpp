@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -38,6 +39,11 @@ double rate(Precision precision) {
   return kF32PerMicrosecond;
 }
 
+// what is read to prepare rows of x
+double prepared_bytes(const ProductShape& shape, i64 rows) {
+  return 4.0 * static_cast<double>(rows * shape.inputs * shape.floats_per_input);
+}
+
 // Time of the whole product when `groups` blocks share the columns of a stripe of rows.
 double estimate(const ProductTile& tile, const ProductShape& shape, const ProductDevice& device,
                 i64 groups) {
@@ -54,20 +60,31 @@ double estimate(const ProductTile& tile, const ProductShape& shape, const Produc
   const double operations =
       2.0 * tile.rows * tile.cols * kChunkBytes / static_cast<double>(value_bytes(shape.precision));
   const double bytes =
-      kChunkBytes * static_cast<double>(tile.cols + (shape.resident ? 0 : tile.rows));
+      kChunkBytes * static_cast<double>(tile.cols + (shape.x == Rows::kept ? 0 : tile.rows));
   const double busy =
       std::max(operations / (rate(shape.precision) * tile.share), bytes / kBytesPerMicrosecond);
   const double chunk = std::max(busy, kTrip / (tile.stages - 1) / static_cast<double>(beside));
   const double prepared =
-      shape.resident ? static_cast<double>(tile.rows * shape.inputs * 4 * shape.floats_per_input) /
-                           kBytesPerMicrosecond
-                     : 0.0;
+      shape.x == Rows::kept ? prepared_bytes(shape, tile.rows) / kBytesPerMicrosecond : 0.0;
   const i64 tiles = pieces(col_tiles, groups);
   // every tile ends with a trip for what the epilogue reads
   const double block =
       prepared + static_cast<double>(tiles) *
                      (static_cast<double>(chunks) * chunk + kTrip / static_cast<double>(beside));
-  return kStart + kTrip + static_cast<double>(turns) * block;
+  double time = kStart + kTrip + static_cast<double>(turns) * block;
+  if (shape.x == Rows::apart) {
+    time += kStart + 2 * kTrip +
+            prepared_bytes(shape, shape.rows) / (kBytesPerMicrosecond * device.multiprocessors);
+  }
+  return time;
+}
+
+// a wanted name without what it says of rows
+std::string_view tile_of(std::string_view wanted) {
+  constexpr std::string_view kSuffix = "_kept";
+  if (wanted.size() < kSuffix.size()) return wanted;
+  const std::size_t rest = wanted.size() - kSuffix.size();
+  return wanted.substr(rest) == kSuffix ? wanted.substr(0, rest) : wanted;
 }
 
 struct Choice {
@@ -88,7 +105,7 @@ std::string& last() {
 
 i64 product_shared_bytes(const ProductTile& tile, const ProductShape& shape) {
   const i64 chunks = pieces(shape.inputs * value_bytes(shape.precision), kChunkBytes);
-  const i64 x = tile.rows * kChunkBytes * (shape.resident ? chunks : tile.stages);
+  const i64 x = tile.rows * kChunkBytes * (shape.x == Rows::kept ? chunks : tile.stages);
   const i64 weight = static_cast<i64>(tile.cols) * kChunkBytes * tile.stages;
   return x + weight + product_extra_bytes(tile);
 }
@@ -99,22 +116,35 @@ ProductPlan plan_product(const ProductShape& shape, const ProductDevice& device,
   bool known = wanted.empty();
   for (int t = 0; t < kProductTileCount; ++t) {
     const ProductTile& tile = kProductTiles[t];
-    const bool named = wanted == tile.name;
+    const bool named = tile_of(wanted) == tile.name;
     known = known || named;
     if (tile.tensor_cores != (shape.precision != Precision::f32)) continue;
     if (product_shared_bytes(tile, shape) > device.shared_bytes) continue;
     const i64 col_tiles = pieces(shape.outputs, tile.cols);
     // rows that a block keeps are worth several tiles of columns; others are read for each anyway
     for (i64 groups = col_tiles; groups >= 1; --groups) {
-      if (!shape.resident && groups != col_tiles) break;
+      if (shape.x != Rows::kept && groups != col_tiles) break;
       const double time = estimate(tile, shape, device, groups);
-      const ProductPlan plan = {t, static_cast<int>(groups), time};
+      const ProductPlan plan = {t, shape.x, static_cast<int>(groups), time};
       if (best.tile < 0 || time < best.microseconds) best = plan;
       if (named && (asked.tile < 0 || time < asked.microseconds)) asked = plan;
     }
   }
   check(known, "ORRERY_CUDA_GEMM: there is no matrix kernel \"", wanted, "\"");
   return asked.tile >= 0 ? asked : best;
+}
+
+ProductPlan plan_prepared_product(ProductShape shape, const ProductDevice& device,
+                                  const std::string& wanted) {
+  check(shape.inputs <= kLongestKept, "linear: rows of ", shape.inputs,
+        " inputs are not prepared by kernels, at most ", kLongestKept, " are");
+  shape.x = Rows::kept;
+  const ProductPlan kept = plan_product(shape, device, wanted);
+  shape.x = Rows::apart;
+  const ProductPlan apart = plan_product(shape, device, wanted);
+  if (kept.tile < 0) return apart;
+  if (!wanted.empty()) return tile_of(wanted) == wanted ? apart : kept;
+  return kept.microseconds <= apart.microseconds ? kept : apart;
 }
 
 std::string wanted_product_tile() {
@@ -127,8 +157,9 @@ void use_product_tile(const std::string& name) { choice() = {name, name.empty()}
 
 const std::string& last_product() { return last(); }
 
-void remember_product(const ProductTile& tile, Precision precision) {
-  last() = text(tile.name, "_", name_of(precision));
+void remember_product(const ProductPlan& plan, Precision precision) {
+  last() = text(kProductTiles[plan.tile].name, "_", name_of(precision),
+                plan.x == Rows::kept ? "_kept" : "");
 }
 
 }  // namespace orrery

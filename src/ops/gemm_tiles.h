@@ -30,11 +30,13 @@ struct ProductTile {
 
 // Best first. 192 columns: the width of the model, so that x is read once.
 //
+// blocks: also what their shared memory allows for bf16
+//
 // registers of sums per thread: (rows / row_warps) * (cols / col_warps) / 32, at most 96 of 255
 inline constexpr ProductTile kProductTiles[] = {
     {"mma_128x192", true, 128, 192, 2, 4, 1, 3, 1, 0.60},
     {"mma_128x128", true, 128, 128, 2, 4, 1, 3, 2, 0.55},
-    {"mma_64x64", true, 64, 64, 2, 2, 1, 4, 4, 0.40},
+    {"mma_64x64", true, 64, 64, 2, 2, 1, 4, 3, 0.40},
     {"mma_32x64", true, 32, 64, 1, 1, 4, 4, 2, 0.30},
     {"mma_16x32", true, 16, 32, 1, 1, 4, 4, 4, 0.15},
     {"simt_128x128", false, 128, 128, 4, 2, 1, 3, 1, 0.80},
@@ -55,14 +57,19 @@ constexpr int chunk_place(int row, int byte, int key) {
   return row * kChunkBytes + (((byte >> 4) ^ (key & 7)) << 4) + (byte & 15);
 }
 
+// Where a block of the product finds its rows of x.
+enum class Rows {
+  ready,  // in memory, in the format of the weight
+  kept,   // floats: the block prepares them (norm, conversion) and keeps them in shared memory
+  apart,  // floats: a kernel of its own prepares them before, then they are ready
+};
+
 // One product as the choice sees it.
 struct ProductShape {
   i64 rows = 0, outputs = 0, inputs = 0;
   Precision precision = Precision::f32;
-  // whether the block prepares its rows of x itself and keeps them (norms, conversion), and how
-  // many floats it reads for one (1, or 3 when modulated)
-  bool resident = false;
-  int floats_per_input = 1;
+  Rows x = Rows::ready;
+  int floats_per_input = 1;  // that preparing reads: 1, or 3 when modulated
 };
 
 struct ProductDevice {
@@ -71,7 +78,8 @@ struct ProductDevice {
 };
 
 struct ProductPlan {
-  int tile = -1;            // -1: rows that are to be kept do not fit
+  int tile = -1;  // -1: no tile can keep such rows
+  Rows x = Rows::ready;
   int groups = 1;           // blocks that share the columns of one stripe of rows
   double microseconds = 0;  // estimated
 };
@@ -79,7 +87,7 @@ struct ProductPlan {
 // Floats of one warp's part of a tile that the epilogue sees at a time: a slice of rows, which lies
 // in shared memory so that y, gate and residual are met in whole lines. Each row is 8 floats longer
 // than its columns: the four rows that half a warp writes at once then lie in different banks.
-constexpr int slice_rows(const ProductTile& tile) { return tile.tensor_cores ? 16 : 4; }
+constexpr int slice_rows(const ProductTile& tile) { return tile.tensor_cores ? 8 : 4; }
 constexpr int slice_stride(const ProductTile& tile) { return tile.cols / tile.col_warps + 8; }
 
 // shared memory after the chunks: scales of the rows, slices of the epilogue, sums of the depth
@@ -93,18 +101,27 @@ constexpr int product_extra_bytes(const ProductTile& tile) {
 // dynamic shared memory of one block
 i64 product_shared_bytes(const ProductTile& tile, const ProductShape& shape);
 
-// The tile with the smallest estimate; `wanted`, when not empty, names one that is taken if the
-// precision has it and it fits. Error when no tile has that name.
+// The tile with the smallest estimate, for rows that are as the shape says. `wanted`, when not
+// empty, names one that is taken if the precision has it and it fits. Error when no tile has that
+// name.
 ProductPlan plan_product(const ProductShape& shape, const ProductDevice& device,
                          const std::string& wanted = {});
+
+// The same for rows that must be prepared: kept or apart, whichever is estimated faster. A wanted
+// name that ends in "_kept" wants those, another one rows prepared apart. Rows longer than
+// kLongestKept: error, they are neither.
+inline constexpr i64 kLongestKept = 512;
+ProductPlan plan_prepared_product(ProductShape shape, const ProductDevice& device,
+                                  const std::string& wanted = {});
 
 // The tile asked for by use_product_tile, else by the environment variable ORRERY_CUDA_GEMM, else
 // none. For tests and comparisons.
 std::string wanted_product_tile();
 void use_product_tile(const std::string& name);  // empty: none
 
-// The kernel that this thread launched last, as "mma_64x64_bf16"; empty before the first.
+// The kernel that this thread launched last, as "mma_64x64_bf16" or "mma_64x64_bf16_kept"; empty
+// before the first.
 const std::string& last_product();
-void remember_product(const ProductTile& tile, Precision precision);
+void remember_product(const ProductPlan& plan, Precision precision);
 
 }  // namespace orrery

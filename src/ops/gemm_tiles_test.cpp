@@ -63,7 +63,7 @@ TEST(ProductTiles, SlicesAreWrittenWithoutConflict) {
     const int stride = slice_stride(tile);
     EXPECT_EQ(stride % 4, 0) << tile.name;  // rows begin at multiples of 16 bytes
     if (!tile.tensor_cores) continue;
-    // half a warp writes 8 bytes a lane: four rows, four pairs of columns
+    // half a warp writes 8 bytes a lane: four of the eight rows, four pairs of columns
     std::set<int> banks;
     for (int lane = 0; lane < 16; ++lane) {
       for (int e = 0; e < 2; ++e) banks.insert((lane / 4 * stride + lane % 4 * 2 + e) % 32);
@@ -75,8 +75,7 @@ TEST(ProductTiles, SlicesAreWrittenWithoutConflict) {
 TEST(ProductTiles, FitTheirDevice) {
   for (const ProductTile& tile : kProductTiles) {
     // a block of Ampere has 163 KiB at most, a multiprocessor 65536 registers
-    EXPECT_LE(product_shared_bytes(tile, {1, 1, 192, Precision::tf32, false}), 163 * 1024)
-        << tile.name;
+    EXPECT_LE(product_shared_bytes(tile, {1, 1, 192, Precision::tf32}), 163 * 1024) << tile.name;
     EXPECT_LE(tile.threads(), 1024);
     const int sums = tile.rows * tile.cols / (32 * tile.row_warps * tile.col_warps);
     EXPECT_LE(sums, 96) << tile.name;
@@ -88,7 +87,7 @@ TEST(ProductTiles, EverySizeHasOne) {
     for (const i64 rows : {1, 16, 17, 257, 1024, 15360, 65792}) {
       for (const i64 inputs : {1, 192, 588, 2048, 100000}) {
         for (const i64 outputs : {1, 192, 576, 3072}) {
-          const ProductShape shape = {rows, outputs, inputs, precision, false};
+          const ProductShape shape = {rows, outputs, inputs, precision};
           const ProductPlan plan = plan_product(shape, {});
           ASSERT_GE(plan.tile, 0);
           const ProductTile& tile = kProductTiles[plan.tile];
@@ -102,33 +101,46 @@ TEST(ProductTiles, EverySizeHasOne) {
 }
 
 TEST(ProductTiles, LongRowsAreNotKept) {
-  EXPECT_GE(plan_product({1000, 192, 1024, Precision::f32, true}, {}).tile, 0);
-  EXPECT_EQ(plan_product({1000, 192, 100000, Precision::f32, true}, {}).tile, -1);
+  EXPECT_GE(plan_product({1000, 192, 1024, Precision::f32, Rows::kept}, {}).tile, 0);
+  EXPECT_EQ(plan_product({1000, 192, 100000, Precision::f32, Rows::kept}, {}).tile, -1);
 }
 
 TEST(ProductTiles, LargeProductsTakeLargeTilesAndSmallOnesFillTheChip) {
   const auto name = [](const ProductShape& shape) {
     return std::string(kProductTiles[plan_product(shape, {}).tile].name);
   };
-  EXPECT_EQ(name({65792, 192, 768, Precision::bf16, false}), "mma_128x192");
-  EXPECT_EQ(name({15360, 192, 2048, Precision::bf16, false}), "mma_128x192");
-  EXPECT_EQ(name({65536, 3072, 1024, Precision::f32, false}), "simt_128x128");
+  EXPECT_EQ(name({65792, 192, 768, Precision::bf16}), "mma_128x192");
+  EXPECT_EQ(name({15360, 192, 2048, Precision::bf16}), "mma_128x192");
+  EXPECT_EQ(name({65536, 3072, 1024, Precision::f32}), "simt_128x128");
   // one candidate
-  EXPECT_EQ(name({1, 2048, 192, Precision::bf16, false}), "mma_16x32");
+  EXPECT_EQ(name({1, 2048, 192, Precision::bf16}), "mma_16x32");
   // 1024 candidates: no tile of the two largest gives a block to half of the chip
-  const std::string middle = name({1024, 192, 2048, Precision::bf16, false});
+  const std::string middle = name({1024, 192, 2048, Precision::bf16});
   EXPECT_TRUE(middle == "mma_64x64" || middle == "mma_32x64") << middle;
+}
+
+TEST(ProductTiles, RowsAreKeptWhereManyColumnsUseThem) {
+  // 15360 rows, 3072 outputs: x is read once
+  EXPECT_EQ(plan_prepared_product({15360, 3072, 192, Precision::bf16}, {}).x, Rows::kept);
+  // 1024 modulated rows: sixteen blocks would each prepare the same ones
+  EXPECT_EQ(plan_prepared_product({1024, 3072, 192, Precision::bf16, Rows::apart, 3}, {}).x,
+            Rows::apart);
+  EXPECT_EQ(plan_prepared_product({1024, 3072, 192, Precision::bf16}, {}, "mma_64x64_kept").x,
+            Rows::kept);
+  EXPECT_EQ(plan_prepared_product({15360, 3072, 192, Precision::bf16}, {}, "mma_64x64").x,
+            Rows::apart);
+  EXPECT_THROW(plan_prepared_product({1, 1, kLongestKept + 1}, {}), Error);
 }
 
 TEST(ProductTiles, TakeTheOneAskedFor) {
   for (const ProductTile& tile : kProductTiles) {
-    const ProductShape shape = {100, 300, 200, tile.tensor_cores ? Precision::int8 : Precision::f32,
-                                false};
+    const ProductShape shape = {100, 300, 200,
+                                tile.tensor_cores ? Precision::int8 : Precision::f32};
     EXPECT_EQ(kProductTiles[plan_product(shape, {}, tile.name).tile].name,
               std::string_view(tile.name));
     // the other kind of units has no such tile: it chooses for itself
-    const ProductShape other = {100, 300, 200, tile.tensor_cores ? Precision::f32 : Precision::int8,
-                                false};
+    const ProductShape other = {100, 300, 200,
+                                tile.tensor_cores ? Precision::f32 : Precision::int8};
     EXPECT_EQ(plan_product(other, {}, tile.name).tile, plan_product(other, {}).tile);
   }
   EXPECT_THROW(plan_product({1, 1, 1}, {}, "mma_1x1"), Error);

@@ -15,8 +15,9 @@ struct RowNorm {
   float bare_eps = 1e-6f;
 };
 
-// y = epilogue(norm(x) W^T): what stands before most products of a transformer, in their kernel
-// where there is one that does (CUDA, up to 512 inputs)
+// y = epilogue(norm(x) W^T): what stands before most products of a transformer. On CUDA, up to 512
+// inputs, norm and rounding are one pass, in the product's own kernel where that is estimated
+// faster.
 //
 //   x        [rows, inputs]    last dimension contiguous
 //   normed   [rows, inputs]    contiguous, not x: scratch. Holds norm(x) afterwards where the

@@ -205,7 +205,11 @@ TEST(CudaNormLinear, TakesEveryPrecision) {
        {Precision::tf32, Precision::bf16, Precision::int8, Precision::fp8}) {
     for (const bool modulated : {false, true}) {
       for (const Size& size : kSizes) {
-        expect_close<float>(ctx, size, precision, modulated);
+        for (const char* tile : {"mma_16x32", "mma_16x32_kept"}) {
+          use_product_tile(tile);
+          expect_close<float>(ctx, size, precision, modulated);
+          use_product_tile("");
+        }
         expect_close<bf16>(ctx, size, precision, modulated);
       }
     }
@@ -218,10 +222,10 @@ TEST(CudaNormLinear, EveryTileKeepsItsRows) {
   Context ctx(on_cuda());
   for (const ProductTile& tile : kProductTiles) {
     SCOPED_TRACE(tile.name);
-    use_product_tile(tile.name);
+    use_product_tile(text(tile.name, "_kept"));
     const Precision precision = tile.tensor_cores ? Precision::bf16 : Precision::f32;
     expect_close<float>(ctx, {tile.rows + 1, 2 * tile.cols + 4, 192}, precision, true);
-    EXPECT_EQ(last_product(), text(tile.name, "_", name_of(precision)));
+    EXPECT_EQ(last_product(), text(tile.name, "_", name_of(precision), "_kept"));
     use_product_tile("");
   }
 }
