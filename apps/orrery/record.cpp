@@ -1,8 +1,11 @@
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
+#include "base/error.h"
+#include "data/demonstrations.h"
 #include "data/recorder.h"
 #include "progress.h"
 #include "reset_options.h"
@@ -17,12 +20,42 @@ struct Options {
   ResetArguments reset;
   std::string output;
   std::string layout = "release";
+  std::string demonstrations;
+  float noise = 0;
+  // given on the command line, not left to what suits the policy and the environment
+  bool has_noise = false;
+  bool has_steps = false;
+  bool has_size = false;
+  bool in_place = false;
   int threads = 0;
   bool json = false;
 };
 
+// what the command line left open
+void complete(Options& options) {
+  RecordOptions& recording = options.recording;
+  if (options.has_noise) recording.expert_noise = recording.replay_noise = options.noise;
+  if (!options.has_size) {
+    recording.image_size = make_environment(recording.environment)->frame_height();
+  }
+  recording.replay_moves = !options.in_place;
+  check(options.demonstrations.empty() == (recording.policy != "replay"),
+        "--demonstrations FILE goes with --policy replay, and the other way round");
+  if (options.demonstrations.empty()) return;
+  const auto shown =
+      std::make_shared<std::vector<Demonstration>>(read_demonstrations(options.demonstrations));
+  if (!options.has_steps) {
+    recording.max_steps = 1;
+    for (const Demonstration& one : *shown) {
+      recording.max_steps = std::max(recording.max_steps, static_cast<i64>(one.targets.size()));
+    }
+  }
+  recording.demonstrations = shown;
+}
+
 void run(Options& options) {
   options.recording.reset = options.reset.parse();
+  complete(options);
   options.recording.layout =
       options.layout == "current" ? RecordingLayout::current : RecordingLayout::release;
   Context ctx({.threads = options.threads});
@@ -36,6 +69,7 @@ void run(Options& options) {
       });
   const double seconds = now_s() - start;
   const double rate = static_cast<double>(summary.rows) / seconds;
+  const double row_bytes = static_cast<double>(summary.bytes) / static_cast<double>(summary.rows);
   if (options.json) {
     const nlohmann::json object = {{"env", options.recording.environment},
                                    {"policy", options.recording.policy},
@@ -46,12 +80,14 @@ void run(Options& options) {
                                    {"seconds", seconds},
                                    {"rows_per_s", rate},
                                    {"bytes", summary.bytes},
+                                   {"bytes_per_row", row_bytes},
                                    {"output", options.output}};
     std::cout << object.dump() << "\n";
   } else {
     std::cout << options.output << ": " << summary.episodes << " episodes (" << summary.reached
               << " reached their goal), " << summary.rows << " rows, " << summary.bytes / 1000000
-              << " MB, " << static_cast<i64>(rate) << " rows/s\n";
+              << " MB (" << static_cast<i64>(row_bytes) << " bytes a row), "
+              << static_cast<i64>(rate) << " rows/s\n";
   }
 }
 
@@ -61,16 +97,24 @@ void add_record(CLI::App& app, int&) {
   auto* verb = app.add_subcommand("record", "play a policy and write a data set");
   const auto options = std::make_shared<Options>();
   RecordOptions& recording = options->recording;
-  verb->add_option("--env", recording.environment, "environment")->capture_default_str();
-  verb->add_option("--policy", recording.policy, "expert, random or mixed")->capture_default_str();
+  verb->add_option("--env", recording.environment,
+                   "tworoom, pusht or another variant of it, with its options after a colon")
+      ->capture_default_str();
+  verb->add_option("--policy", recording.policy, "expert, random, mixed, weak or replay")
+      ->capture_default_str();
   verb->add_option("--episodes", recording.episodes, "how many")->capture_default_str();
   verb->add_option("--seed", recording.seed, "decides everything")->capture_default_str();
   verb->add_option("--output", options->output, "the HDF5 file to make")->required();
-  verb->add_option("--max-steps", recording.max_steps, "actions of an episode at most")
-      ->capture_default_str();
-  verb->add_option("--image-size", recording.image_size, "pixels a side")->capture_default_str();
-  verb->add_option("--noise", recording.expert_noise, "standard deviation on expert actions")
-      ->capture_default_str();
+  auto* steps = verb->add_option("--max-steps", recording.max_steps,
+                                 "actions of an episode at most [100; replay: all]");
+  auto* size =
+      verb->add_option("--image-size", recording.image_size, "pixels a side [the environment's]");
+  auto* noise = verb->add_option("--noise", options->noise,
+                                 "standard deviation on actions [expert: 2, replay: 0.05]");
+  verb->add_option("--demonstrations", options->demonstrations,
+                   "what replay plays: a recording, or npz with action, state, episode_ends");
+  verb->add_flag("--in-place", options->in_place,
+                 "replay where it was recorded, not turned and shifted");
   verb->add_option("--layout", options->layout,
                    "release: compressed, chunks of 100 frames; current: plain, a chunk a row")
       ->check(CLI::IsMember({"release", "current"}))
@@ -78,7 +122,12 @@ void add_record(CLI::App& app, int&) {
   verb->add_option("--threads", options->threads, "0: all cores");
   verb->add_flag("--json", options->json, "print one JSON object");
   options->reset.add_to(*verb);
-  verb->callback([options] { run(*options); });
+  verb->callback([options, steps, size, noise] {
+    options->has_steps = steps->count() > 0;
+    options->has_size = size->count() > 0;
+    options->has_noise = noise->count() > 0;
+    run(*options);
+  });
 }
 
 }  // namespace orrery::cli

@@ -134,7 +134,9 @@ void run(const Options& options) {
 void add_simulate(CLI::App& app, int&) {
   auto* verb = app.add_subcommand("simulate", "replay given actions in an environment");
   const auto options = std::make_shared<Options>();
-  verb->add_option("--env", options->environment, "environment")->capture_default_str();
+  verb->add_option("--env", options->environment,
+                   "tworoom, pusht or another variant of it, with its options after a colon")
+      ->capture_default_str();
   verb->add_option("--actions", options->actions,
                    "npz with actions (steps, action size), and state and goal if not the seed's")
       ->required();

@@ -77,7 +77,11 @@ class Player {
       : options_(options),
         environment_(make_environment(options.environment)),
         policy_(make_policy(options.policy, *environment_,
-                            {.seed = options.seed, .expert_noise = options.expert_noise})),
+                            {.seed = options.seed,
+                             .expert_noise = options.expert_noise,
+                             .demonstrations = options.demonstrations,
+                             .replay_noise = options.replay_noise,
+                             .replay_moves = options.replay_moves})),
         height_(environment_->frame_height()),
         width_(environment_->frame_width()),
         plan_(make_resize_plan(height_, width_, options.image_size, options.image_size)),
@@ -95,13 +99,15 @@ class Player {
     out.reached = false;
     const auto number = static_cast<u64>(episode);
     environment_->reset(mix(options_.seed, number), options_.reset);
+    const Policy::Course course = policy_->begin(*environment_, number);
+    const i64 steps = std::min(options_.max_steps, course.steps);
     bool last = false;
     add_row(episode, std::numeric_limits<double>::quiet_NaN(), false, false, out);
     for (i64 t = 0; !last; ++t) {
       policy_->act(*environment_, number, static_cast<u64>(t), action_);
       const Step step = environment_->step(action_);
       for (const float component : action_) put(out.values[kAction], component);
-      last = step.terminated || t + 1 == options_.max_steps;
+      last = (step.terminated && course.stops_at_goal) || t + 1 == steps;
       add_row(episode, step.reward, step.terminated, last && !step.terminated, out);
       out.reached = step.terminated;
     }

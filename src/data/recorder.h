@@ -1,12 +1,15 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "base/function_ref.h"
 #include "data/episodes_writer.h"
 #include "device/context.h"
 #include "env/environment.h"
+#include "env/pusht_replay.h"
 
 namespace orrery {
 
@@ -19,6 +22,10 @@ struct RecordOptions {
   i64 image_size = 224;  // a side; frames of another size are reduced by Pillow's bilinear filter
   RecordingLayout layout = RecordingLayout::release;
   float expert_noise = 2.0f;
+  // for the policy "replay"; see PolicyOptions
+  std::shared_ptr<const std::vector<Demonstration>> demonstrations;
+  float replay_noise = 0.05f;
+  bool replay_moves = true;
   ResetOptions reset;
 };
 

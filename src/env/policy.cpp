@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "env/pusht_replay.h"
 
 namespace orrery {
 
@@ -14,15 +15,36 @@ namespace {
 // one stream of draws per episode, so that episodes can be played in any order
 u64 stream_of(u64 episode) { return mix(static_cast<u64>(Stream::policy), episode); }
 
+// uniform in [-1, 1] a component
+void draw_uniform(u64 seed, u64 episode, u64 step, std::span<float> action) {
+  for (std::size_t d = 0; d < action.size(); ++d) {
+    const u64 index = step * action.size() + d;
+    action[d] = 2.0f * uniform(seed, stream_of(episode), index) - 1.0f;
+  }
+}
+
 class RandomPolicy final : public Policy {
  public:
   explicit RandomPolicy(u64 seed) : seed_(seed) {}
 
-  void act(const Environment&, u64 episode, u64 step, std::span<float> action) const override {
-    for (std::size_t d = 0; d < action.size(); ++d) {
-      const u64 index = step * action.size() + d;
-      action[d] = 2.0f * uniform(seed_, stream_of(episode), index) - 1.0f;
-    }
+  void act(const Environment& environment, u64 episode, u64 step,
+           std::span<float> action) const override {
+    draw_uniform(seed_, episode, step, action);
+    environment.random_action(action);
+  }
+
+ private:
+  u64 seed_;
+};
+
+class WeakPolicy final : public Policy {
+ public:
+  explicit WeakPolicy(u64 seed) : seed_(seed) {}
+
+  void act(const Environment& environment, u64 episode, u64 step,
+           std::span<float> action) const override {
+    draw_uniform(seed_, episode, step, action);
+    environment.weak_action(action);
   }
 
  private:
@@ -77,9 +99,22 @@ std::unique_ptr<Policy> make_policy(std::string_view name, const Environment& en
   check(std::isfinite(options.expert_noise) && options.expert_noise >= 0,
         "the expert's noise is a standard deviation, ", options.expert_noise, " was given");
   if (name == "random") return std::make_unique<RandomPolicy>(options.seed);
-  check(name == "expert" || name == "mixed", "unknown policy '", name,
-        "'; known are random, expert, mixed");
+  if (name == "replay") {
+    check(dynamic_cast<const PushT*>(&environment) != nullptr,
+          "the replay policy plays PushT, not ", environment.name());
+    return std::make_unique<ReplayPolicy>(
+        options.demonstrations,
+        ReplayOptions{
+            .seed = options.seed, .noise = options.replay_noise, .moves = options.replay_moves});
+  }
+  check(name == "expert" || name == "mixed" || name == "weak", "unknown policy '", name,
+        "'; known are random, weak, expert, mixed, replay");
   std::vector<float> action(static_cast<std::size_t>(environment.action_dim()));
+  if (name == "weak") {
+    check(environment.weak_action(action), "environment ", environment.name(),
+          " has no weak policy; the random policy works everywhere");
+    return std::make_unique<WeakPolicy>(options.seed);
+  }
   check(environment.expert_action(action), "environment ", environment.name(),
         " has no scripted expert; the random policy works everywhere");
   if (name == "expert") return std::make_unique<ExpertPolicy>(options.seed, options.expert_noise);

@@ -21,9 +21,10 @@ constexpr double kActionScale = 100;  // pixels of a relative action of 1
 constexpr double kPositionReached = 20;
 constexpr double kAngleReached = kPi / 9;
 constexpr double kCoverageReached = 0.95;
-constexpr double kWeakReach = 100;  // of the weak policy, around the block
-constexpr int kBins = 16;           // of a discrete action, in distance and in direction
-constexpr int kEngineSteps = 10;    // that contacts are averaged over
+constexpr double kWeakReach = 100;           // of the weak policy, around the block
+constexpr double kUsualGoalAngle = kPi / 4;  // of the drawn goal, unless a factor says otherwise
+constexpr int kBins = 16;                    // of a discrete action, in distance and in direction
+constexpr int kEngineSteps = 10;             // that contacts are averaged over
 
 // the factors in their sampling order; Factors::Factors lists them in the same
 enum FactorIndex : i64 {
@@ -201,7 +202,7 @@ PushT::Factors::Factors()
           colour("goal.color", 144, 238, 144),
           // kept for its name: the goal is drawn with the block's own parts
           number("goal.scale", 40, 20, 60, false),
-          number("goal.angle", kPi / 4, -2 * kPi, 2 * kPi, false),
+          number("goal.angle", kUsualGoalAngle, -2 * kPi, 2 * kPi, false),
           pair("goal.position", 256, 256, 50, 450, false),
           colour("block.color", 119, 136, 153),
           number("block.scale", 30, 20, 60, false),
@@ -256,7 +257,9 @@ void PushT::reset(u64 seed, const ResetOptions& options) {
       .block_angle = start_angle_[0]};
 
   goal_position_ = {variation_.value(kGoalPosition, 0), variation_.value(kGoalPosition, 1)};
+  // factors are float32 values, but the published angle of the drawn goal is a double
   goal_angle_ = variation_.value(kGoalAngle, 0);
+  if (goal_angle_ == static_cast<float>(kUsualGoalAngle)) goal_angle_ = kUsualGoalAngle;
   if (absolute()) {
     goal_ = {start.agent.x, start.agent.y,          goal_position_.x,      goal_position_.y,
              goal_angle_,   start.agent_velocity.x, start.agent_velocity.y};

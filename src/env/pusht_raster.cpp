@@ -42,6 +42,53 @@ bool cut_to_picture(IntPoint& from, IntPoint& to) {
   return true;
 }
 
+// A sloping edge of a polygon, from its upper to its lower end.
+struct Edge {
+  int top = 0;
+  int bottom = 0;
+
+  Edge() = default;
+  // row: the first that is looked at
+  Edge(IntPoint a, IntPoint b, int row) {
+    if (a.y > b.y) std::swap(a, b);
+    top = a.y;
+    bottom = b.y;
+    start_ = a.x;
+    dx_ = b.x - a.x;
+    dy_ = b.y - a.y;
+    sign_ = dx_ < 0 ? -1 : 1;
+    step_ = std::abs(dx_) / dy_;
+    step_rest_ = std::abs(dx_) % dy_;
+    const int covered = std::max(row - top, 0) * std::abs(dx_);
+    quotient_ = covered / dy_;
+    rest_ = covered % dy_;
+  }
+
+  // start + trunc((y - top) dx / dy), without a division in every row
+  int x() const { return start_ + sign_ * quotient_; }
+  void next() {
+    quotient_ += step_;
+    rest_ += step_rest_;
+    if (rest_ >= dy_) {
+      rest_ -= dy_;
+      ++quotient_;
+    }
+  }
+  int real_x(int y) const {
+    return static_cast<int>(static_cast<double>((y - top) * dx_) / dy_ + start_);
+  }
+
+ private:
+  int start_ = 0;
+  int dx_ = 0;
+  int dy_ = 1;
+  int sign_ = 1;
+  int step_ = 0;
+  int step_rest_ = 0;
+  int quotient_ = 0;
+  int rest_ = 0;
+};
+
 }  // namespace
 
 bool Rect::meets(const Rect& other) const {
@@ -90,21 +137,23 @@ void Canvas::polygon(std::span<const IntPoint> corners, const Colour& colour, Po
   if (top == bottom) return run(left, right, top, value);
 
   const std::size_t n = corners.size();
-  std::array<int, kMostCorners> crossings = {};
+  const int first = std::max(top, window_.y0);
   const int last = std::min(bottom, window_.y1 - 1);
-  for (int y = std::max(top, window_.y0); y <= last; ++y) {
+  std::array<Edge, kMostCorners> edges;
+  std::size_t sloping = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const IntPoint& a = corners[i == 0 ? n - 1 : i - 1];
+    const IntPoint& b = corners[i];
+    if (a.y != b.y) edges[sloping++] = Edge(a, b, first);
+  }
+  for (int y = first; y <= last; ++y) {
+    std::array<int, kMostCorners> crossings = {};
     std::size_t count = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-      IntPoint a = corners[i == 0 ? n - 1 : i - 1];
-      IntPoint b = corners[i];
-      if (a.y == b.y) continue;
-      if (a.y > b.y) std::swap(a, b);
+    for (Edge& edge : std::span(edges).first(sloping)) {
       // the lowest row belongs to the edges that end there, every other one to those that begin
-      if (!((a.y <= y && y < b.y) || (y == bottom && y == b.y))) continue;
-      const int product = (y - a.y) * (b.x - a.x);
-      const int x = rule == PolygonRule::integer
-                        ? product / (b.y - a.y) + a.x
-                        : static_cast<int>(static_cast<double>(product) / (b.y - a.y) + a.x);
+      if (y < edge.top || y > edge.bottom || (y == edge.bottom && y != bottom)) continue;
+      const int x = rule == PolygonRule::integer ? edge.x() : edge.real_x(y);
+      edge.next();
       // kept in order
       std::size_t at = count++;
       for (; at > 0 && crossings[at - 1] > x; --at) crossings[at] = crossings[at - 1];
@@ -162,20 +211,28 @@ void Canvas::thick_line(IntPoint from, IntPoint to, u32 colour) {
   IntPoint stop = to;
   if (!cut_to_picture(at, stop)) return;
 
+  // across a flat line the four rows of one height are drawn together, when the height changes
+  int since = at.x;
+  const auto flush = [&] {
+    for (int y = at.y - kBefore; y <= at.y + kAfter; ++y) run(since, at.x, y, colour);
+  };
   const auto plot = [&] {
-    if (down) return run(at.x - kBefore, at.x + kAfter, at.y, colour);
-    for (int y = at.y - kBefore; y <= at.y + kAfter; ++y) run(at.x, at.x, y, colour);
+    if (down) run(at.x - kBefore, at.x + kAfter, at.y, colour);
   };
   // Bresenham's, with the error of the whole line even where its beginning was cut off
   const auto step = [&] {
     const int before = error;
-    if (before > -dx) {
+    const bool moves_x = before > -dx;
+    const bool moves_y = before < dy;
+    if (!down && moves_y) flush();
+    if (moves_x) {
       error -= dy;
       at.x += sx;
     }
-    if (before < dy) {
+    if (moves_y) {
       error += dx;
       at.y += sy;
+      since = at.x;
     }
   };
   while ((at.x - stop.x) * sx < 0 || (at.y - stop.y) * sy < 0) {
@@ -191,7 +248,7 @@ void Canvas::thick_line(IntPoint from, IntPoint to, u32 colour) {
     plot();
     step();
   }
-  plot();
+  down ? plot() : flush();
 }
 
 void Canvas::fat_line(IntPoint from, IntPoint to, const Colour& colour, PolygonRule rule) {

@@ -1,0 +1,89 @@
+#include "data/demonstrations.h"
+
+#include <cmath>
+#include <memory>
+
+#include "base/error.h"
+#include "data/episodes.h"
+#include "io/npz.h"
+
+namespace orrery {
+
+namespace {
+
+constexpr double kActionScale = 100;
+
+// the arrays of an npz as a recording
+std::unique_ptr<Episodes> npz_episodes(const std::filesystem::path& path) {
+  const auto wanted = [](const std::string& name) {
+    return name == "action" || name == "state" || name == "episode_ends";
+  };
+  TensorMap arrays = read_npz(path, wanted);
+  for (const char* name : {"action", "state", "episode_ends"}) {
+    check(arrays.count(name) != 0, path.string(), " has no array '", name, "'");
+  }
+  const Tensor ends = arrays.at("episode_ends").converted(DType::int64);
+  arrays.erase("episode_ends");
+  const i64 rows = arrays.at("state").rank() == 0 ? 0 : arrays.at("state").size(0);
+  std::vector<i64> lengths;
+  i64 begin = 0;
+  for (const i64 end : ends.span<i64>()) {
+    check(end > begin && end <= rows, path.string(), ": episode ", lengths.size(), " ends at row ",
+          end, ", after ", begin, " and up to ", rows, " is possible");
+    lengths.push_back(end - begin);
+    begin = end;
+  }
+  check(begin == rows && rows > 0, path.string(), ": episodes end at row ", begin,
+        ", the arrays at ", rows);
+  return episodes_in_memory(path.string(), std::move(lengths), std::move(arrays));
+}
+
+}  // namespace
+
+std::vector<Demonstration> read_demonstrations(const std::filesystem::path& path) {
+  const auto source = path.extension() == ".npz" ? npz_episodes(path) : open_episodes(path);
+  const i64 state_column = source->column_index("state");
+  const i64 action_column = source->column_index("action");
+  const i64 width = source->column(state_column).width();
+  check(width == 5 || width == 7, source->name(), ": a state has ", width,
+        " numbers, 5 or 7 are needed to replay PushT");
+  check(source->column(action_column).width() == 2, source->name(), ": an action has ",
+        source->column(action_column).width(), " numbers, 2 are needed to replay PushT");
+
+  std::vector<Demonstration> demonstrations;
+  std::vector<double> states;
+  std::vector<double> actions;
+  for (i64 episode = 0; episode < source->count(); ++episode) {
+    const i64 length = source->length(episode);
+    const i64 begin = source->offset(episode);
+    states.resize(static_cast<std::size_t>(length * width));
+    actions.resize(static_cast<std::size_t>(length * 2));
+    source->read_f64(state_column, begin, begin + length, 1, states.data());
+    source->read_f64(action_column, begin, begin + length, 1, actions.data());
+    Demonstration shown;
+    for (i64 t = 0; t < length; ++t) {
+      const double* state = &states[static_cast<std::size_t>(t * width)];
+      const double* action = &actions[static_cast<std::size_t>(2 * t)];
+      for (i64 c = 0; c < 5; ++c) {
+        check(std::abs(state[c]) <= pusht::kFarthest, source->name(), ": the state of row ",
+              begin + t, " has ", state[c], " as number ", c);
+      }
+      shown.states.push_back({state[0], state[1], state[2], state[3], state[4]});
+      pusht::Point target = {action[0], action[1]};
+      if (width == 7) {
+        const bool none = t + 1 == length && std::isnan(action[0]) && std::isnan(action[1]);
+        target = none ? pusht::Point{state[0], state[1]}
+                      : pusht::Point{state[0] + kActionScale * action[0],
+                                     state[1] + kActionScale * action[1]};
+      }
+      check(std::abs(target.x) <= pusht::kFarthest && std::abs(target.y) <= pusht::kFarthest,
+            source->name(), ": the action of row ", begin + t, " is (", action[0], ", ", action[1],
+            ")");
+      shown.targets.push_back(target);
+    }
+    demonstrations.push_back(std::move(shown));
+  }
+  return demonstrations;
+}
+
+}  // namespace orrery
