@@ -176,16 +176,18 @@ void encode_patches(Context& ctx, const Model& model, EncoderState& state, i64 f
   }
 
   const nn::Norm& norm = model.tensors().encoder.norm;
+  const View<const float, 2> cls_tokens(stream.data(), {frames, e.hidden}, {tokens * e.hidden, 1});
+  const auto cls = state.cls.slice(0, 0, frames);
   if (probe != nullptr) {
     const auto all = state.normed.slice(0, 0, frames * tokens);
     layer_norm(ctx, stream.as_rows(), norm.weight, norm.bias, e.norm_eps, all);
     see("encoder_final_norm", -1, all);
+    layer_norm(ctx, cls_tokens, norm.weight, norm.bias, e.norm_eps, cls);
+    see("cls", -1, cls);
   }
-  const View<const float, 2> cls_tokens(stream.data(), {frames, e.hidden}, {tokens * e.hidden, 1});
-  const auto cls = state.cls.slice(0, 0, frames);
-  layer_norm(ctx, cls_tokens, norm.weight, norm.bias, e.norm_eps, cls);
-  see("cls", -1, cls);
-  apply_head(ctx, model.projector, cls, state.rows<Act>().head.first(frames), latents);
+  apply_normed_head(ctx, model.projector,
+                    {.gain = norm.weight, .bias = norm.bias, .eps = e.norm_eps}, cls_tokens, cls,
+                    state.rows<Act>().head.first(frames), latents);
   see("emb", -1, latents);
 }
 
@@ -311,9 +313,31 @@ void apply_head(Context& ctx, const PackedHead& head, View<const float, 2> x,
   }
 }
 
+template <typename Act>
+void apply_normed_head(Context& ctx, const PackedHead& head, const RowNorm& norm,
+                       View<const float, 2> x, View<float, 2> normed, const HeadRows<Act>& scratch,
+                       View<float, 2> y) {
+  if (!head || head.norm_gain) {
+    layer_norm(ctx, x, norm.gain, norm.bias, norm.eps, normed);
+    apply_head(ctx, head, normed, scratch, y);
+    return;
+  }
+  const auto hidden = scratch.hidden;
+  norm_linear(ctx, x, norm, head.up.weight, {.bias = head.up.bias, .activation = head.activation},
+              normed, hidden);
+  linear(ctx, hidden, head.down.weight, {.bias = head.down.bias}, y);
+}
+
 template void apply_head(Context& ctx, const PackedHead& head, View<const float, 2> x,
                          const HeadRows<float>& scratch, View<float, 2> y);
 template void apply_head(Context& ctx, const PackedHead& head, View<const float, 2> x,
                          const HeadRows<bf16>& scratch, View<float, 2> y);
+
+template void apply_normed_head(Context& ctx, const PackedHead& head, const RowNorm& norm,
+                                View<const float, 2> x, View<float, 2> normed,
+                                const HeadRows<float>& scratch, View<float, 2> y);
+template void apply_normed_head(Context& ctx, const PackedHead& head, const RowNorm& norm,
+                                View<const float, 2> x, View<float, 2> normed,
+                                const HeadRows<bf16>& scratch, View<float, 2> y);
 
 }  // namespace orrery::lewm

@@ -3,6 +3,7 @@
 #include "device/memory.h"
 #include "models/lewm/model.h"
 #include "models/lewm/probe.h"
+#include "ops/norm_linear.h"
 #include "ops/packed_image.h"
 #include "tensor/arena.h"
 
@@ -97,5 +98,12 @@ void encode(Context& ctx, const Model& model, EncoderState& state, PackedImages 
 template <typename Act>
 void apply_head(Context& ctx, const PackedHead& head, View<const float, 2> x,
                 const HeadRows<Act>& scratch, View<float, 2> y);
+
+// y = head(norm(x)), the norm in the head's first product where a kernel does that; normed [rows,
+// head's inputs] is scratch
+template <typename Act>
+void apply_normed_head(Context& ctx, const PackedHead& head, const RowNorm& norm,
+                       View<const float, 2> x, View<float, 2> normed, const HeadRows<Act>& scratch,
+                       View<float, 2> y);
 
 }  // namespace orrery::lewm

@@ -99,6 +99,23 @@ class GoldenFolder {
     return frames;
   }
 
+  // the goals' pictures, one per sequence; [n, h, w, 3]
+  Tensor goals() const {
+    if (const Tensor* goal = input("goal_u8")) {
+      const Shape& shape = goal->shape();
+      check(shape.rank() == 5, folder_.string(), ": goal_u8 has shape ", shape,
+            ", (b, t, h, w, 3) was needed");
+      return goal->clone().reshaped({shape[0] * shape[1], shape[2], shape[3], shape[4]});
+    }
+    // the last picture
+    const std::optional<Tensor> pictures = this->pictures();
+    check(pictures.has_value(), folder_.string(), " holds no pictures");
+    Tensor goal(DType::uint8, {1, pictures->size(1), pictures->size(2), 3});
+    std::memcpy(goal.bytes(), pictures->bytes() + pictures->byte_count() - goal.byte_count(),
+                static_cast<std::size_t>(goal.byte_count()));
+    return goal;
+  }
+
  private:
   fs::path find_picture(const std::string& file) const {
     if (fs::exists(folder_ / file)) return folder_ / file;
@@ -319,19 +336,6 @@ class Parity {
     ours.stages["encoder_layers_frame0"] = layers;
   }
 
-  Tensor goal_frames() {
-    if (const Tensor* goal = golden_.input("goal_u8")) {
-      const Shape& shape = goal->shape();
-      return goal->clone().reshaped({shape[0] * shape[1], shape[2], shape[3], shape[4]});
-    }
-    // the last picture
-    const Tensor pictures = *golden_.pictures();
-    Tensor goal(DType::uint8, {1, pictures.size(1), pictures.size(2), 3});
-    std::memcpy(goal.bytes(), pictures.bytes() + pictures.byte_count() - goal.byte_count(),
-                static_cast<std::size_t>(goal.byte_count()));
-    return goal;
-  }
-
   void run_rollouts(const std::string& section, bool actions_are_future) {
     const fs::path path = golden_.path() / (section + ".safetensors");
     if (!fs::exists(path)) return;
@@ -344,7 +348,7 @@ class Parity {
               horizon = candidates->size(2), width = candidates->size(3);
     const i64 frames = static_cast<i64>(emb_.size()) / (batch * dim_);  // of a sequence
 
-    const Tensor goals = goal_frames();
+    const Tensor goals = golden_.goals();
     EncoderState encoder = make_encoder_state(ctx_, model_, goals.size(1), goals.size(2), batch);
     Placed<float> goal(ctx_, batch * dim_);
     const Placed<u8> pictures(ctx_, goals);
@@ -440,6 +444,23 @@ ParityReport run_parity(Context& ctx, const fs::path& folder, Precision precisio
   Parity parity(ctx, folder, precision);
   parity.run();
   return parity.report;
+}
+
+GoldenScene golden_scene(const fs::path& folder) {
+  const GoldenFolder golden(folder);
+  // the first of several pictures
+  const auto first_of = [](const Tensor& pictures) {
+    const Shape& shape = pictures.shape();
+    const int rank = shape.rank();
+    Tensor one(DType::uint8, {shape[rank - 3], shape[rank - 2], shape[rank - 1]});
+    std::memcpy(one.bytes(), pictures.bytes(), static_cast<std::size_t>(one.byte_count()));
+    return one;
+  };
+  const Tensor* given = golden.input("pixels_u8");
+  const std::optional<Tensor> pictures = given != nullptr ? std::nullopt : golden.pictures();
+  check(given != nullptr || pictures.has_value(), folder.string(), " holds no pictures");
+  return {weights_of(golden), first_of(given != nullptr ? *given : *pictures),
+          first_of(golden.goals())};
 }
 
 }  // namespace orrery::lewm

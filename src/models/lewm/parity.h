@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "device/context.h"
+#include "models/lewm/weights.h"
 #include "ops/precision.h"
 
 namespace orrery::lewm {
@@ -40,5 +41,12 @@ struct ParityReport {
 // are those of f32: at other precisions the report tells how far a model is off.
 ParityReport run_parity(Context& ctx, const std::filesystem::path& folder,
                         Precision precision = Precision::f32);
+
+// The model of such a folder, and two of its pictures: the first, and the goal's.
+struct GoldenScene {
+  Weights weights;
+  Tensor now, goal;  // [h, w, 3] bytes
+};
+GoldenScene golden_scene(const std::filesystem::path& folder);
 
 }  // namespace orrery::lewm

@@ -173,6 +173,12 @@ class Chunk {
     const i64 rows = x.size(0);
     const auto normed = head_of(scratch_.normed, rows, p.hidden);
     const nn::Norm& norm = model_.tensors().predictor.norm;
+    if (probe_ == nullptr && !model_.output) {
+      apply_normed_head(ctx_, model_.pred_proj,
+                        {.gain = norm.weight, .bias = norm.bias, .eps = kAffineNormEps}, x, normed,
+                        rows_.head.first(rows), out);
+      return;
+    }
     layer_norm(ctx_, x, norm.weight, norm.bias, kAffineNormEps, normed);
     see("predictor_final_norm", -1, normed);
     View<const float, 2> result = normed;
