@@ -250,7 +250,7 @@ struct Graph::Impl {
 void Context::upload(void* device, const void* host, std::size_t bytes) {
   if (cuda_) {
     cuda_->upload(device, host, bytes);
-  } else {
+  } else if (bytes != 0) {  // nothing may be copied from nowhere
     std::memcpy(device, host, bytes);
   }
 }
@@ -258,7 +258,7 @@ void Context::upload(void* device, const void* host, std::size_t bytes) {
 void Context::download(void* host, const void* device, std::size_t bytes) {
   if (cuda_) {
     cuda_->download(host, device, bytes);
-  } else {
+  } else if (bytes != 0) {
     std::memcpy(host, device, bytes);
   }
 }
@@ -295,10 +295,10 @@ struct Graph::Impl {};
 struct Context::Cuda {};
 
 void Context::upload(void* device, const void* host, std::size_t bytes) {
-  std::memcpy(device, host, bytes);
+  if (bytes != 0) std::memcpy(device, host, bytes);
 }
 void Context::download(void* host, const void* device, std::size_t bytes) {
-  std::memcpy(host, device, bytes);
+  if (bytes != 0) std::memcpy(host, device, bytes);
 }
 void Context::synchronize() {}
 Graph Context::capture(FunctionRef<void()>) { fail("capture: this build has no CUDA"); }
