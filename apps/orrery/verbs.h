@@ -20,6 +20,7 @@ void add_eval(CLI::App& app, int& result);
 void add_record(CLI::App& app, int& result);
 void add_simulate(CLI::App& app, int& result);
 void add_bench(CLI::App& app, int& result);
+void add_data(CLI::App& app, int& result);
 
 std::span<const AddVerb> verbs();
 

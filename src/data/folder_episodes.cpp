@@ -1,11 +1,9 @@
-#include <algorithm>
-#include <cstring>
 #include <set>
 
 #include "base/error.h"
-#include "data/chunked_episodes.h"
 #include "data/film_cache.h"
 #include "data/formats.h"
+#include "data/table_episodes.h"
 #include "io/npz.h"
 #include "media/image.h"
 
@@ -14,7 +12,7 @@ namespace orrery {
 namespace {
 
 constexpr const char* kArray = "arr_0";
-// pictures of one column that are decoded as one; a row that is read soon again is still there
+// Frames of a film that are decoded as one: a few of a writer's groups between key frames.
 constexpr i64 kFilmRows = 48;
 
 // the one array that stable-worldmodel keeps in a table
@@ -38,11 +36,10 @@ std::vector<i64> index_table(const std::filesystem::path& path) {
   return result;
 }
 
-class FolderEpisodes final : public ChunkedEpisodes {
+class FolderEpisodes final : public TableEpisodes {
  public:
   FolderEpisodes(const std::filesystem::path& path, const OpenOptions& options)
-      : ChunkedEpisodes(path.string(), index_table(path / "ep_len.npz"), options.cache_bytes),
-        path_(path) {
+      : TableEpisodes(path.string(), index_table(path / "ep_len.npz"), options), path_(path) {
     const std::vector<i64> offsets = index_table(path / "ep_offset.npz");
     check(static_cast<i64>(offsets.size()) == count(), name(), " has ", offsets.size(),
           " episode offsets for ", count(), " episodes");
@@ -58,7 +55,7 @@ class FolderEpisodes final : public ChunkedEpisodes {
     for (const auto& entry : entries) {
       const std::string stem = entry.stem().string();
       if (std::filesystem::is_directory(entry)) {
-        add_pictures(entry.filename().string());
+        add_folder(entry.filename().string());
       } else if (entry.extension() == ".npz" && stem != "ep_len" && stem != "ep_offset") {
         add_table(stem, table(entry));
       }
@@ -66,72 +63,7 @@ class FolderEpisodes final : public ChunkedEpisodes {
     check(!columns_.empty(), name(), " has no column that can be read");
   }
 
-  i64 chunk_rows(i64 index) const override {
-    return sources_[static_cast<std::size_t>(index)].film ? kFilmRows : 1;
-  }
-
- protected:
-  Keep keep(i64 index) const override {
-    const Source& source = sources_[static_cast<std::size_t>(index)];
-    return source.values.numel() > 0 ? Keep::never : Keep::always;
-  }
-
-  // pictures one by one; films in pieces of kFilmRows rows of an episode
-  Chunk chunk_at(i64 index, i64 row) const override {
-    const Source& source = sources_[static_cast<std::size_t>(index)];
-    if (source.values.numel() > 0) return {0, 0, rows()};
-    if (!source.film) return {row, row, row + 1};
-    const i64 episode = episode_of(row);
-    const i64 begin = offset(episode) + (row - offset(episode)) / kFilmRows * kFilmRows;
-    return {begin, begin, std::min(begin + kFilmRows, offset(episode) + length(episode))};
-  }
-
-  void decode(i64 index, const Chunk& chunk, std::byte* out) const override {
-    const Source& source = sources_[static_cast<std::size_t>(index)];
-    const Column& about = column(index);
-    const i64 episode = episode_of(chunk.begin);
-    const i64 first = chunk.begin - offset(episode);
-    const auto take = [&](i64 step, View<const u8, 3> rgb) {
-      check(rgb.size(0) == about.row[0] && rgb.size(1) == about.row[1], "cannot read ", name(),
-            ": step ", step, " of episode ", episode, " of ", about.name, " is ", rgb.size(1),
-            " x ", rgb.size(0), ", the first is ", about.row[1], " x ", about.row[0]);
-      std::memcpy(out + (step - first) * about.row_bytes(), rgb.data(),
-                  static_cast<std::size_t>(about.row_bytes()));
-    };
-    if (source.film) {
-      films_.with(film_path(about.name, episode), [&](VideoReader& film) {
-        film.read(first, first + chunk.end - chunk.begin, take);
-      });
-    } else {
-      take(first, read_image(picture_path(about.name, episode, first)).view());
-    }
-  }
-
-  void decode_rows(i64 index, const Chunk&, i64 begin, i64 end, i64 stride,
-                   std::byte* out) const override {
-    const i64 bytes = column(index).row_bytes();
-    const std::byte* values = sources_[static_cast<std::size_t>(index)].values.bytes();
-    for (i64 row = begin; row < end; row += stride, out += bytes) {
-      std::memcpy(out, values + row * bytes, static_cast<std::size_t>(bytes));
-    }
-  }
-
  private:
-  struct Source {
-    Tensor values;      // a table; empty: pictures
-    bool film = false;  // an episode is a film
-  };
-
-  i64 episode_of(i64 row) const {
-    // the last that begins at or before the row; those before it that begin there too are empty
-    i64 low = 0, high = count();
-    while (high - low > 1) {
-      const i64 middle = (low + high) / 2;
-      (offset(middle) <= row ? low : high) = middle;
-    }
-    return low;
-  }
-
   std::filesystem::path film_path(const std::string& name, i64 episode) const {
     return path_ / name / text("ep_", episode, ".mp4");
   }
@@ -144,38 +76,35 @@ class FolderEpisodes final : public ChunkedEpisodes {
     return path;
   }
 
-  void add_table(const std::string& name, Tensor values) {
-    check(values.size(0) == rows(), "column ", name, " of ", this->name(), " has ", values.size(0),
-          " rows, the episodes have ", rows());
-    columns_.push_back({name, values.dtype(), Shape(values.shape().sizes().subspan(1))});
-    check(columns_.back().width() > 0, "column ", name, " of ", this->name(), " has empty rows");
-    sources_.push_back({std::move(values), false});
+  // the first picture tells their size
+  void add_folder(const std::string& name) {
+    const i64 episode = episode_of(0);
+    if (std::filesystem::exists(film_path(name, episode))) {
+      films_.with(film_path(name, episode), [&](VideoReader& film) {
+        add_pictures(name, film.height(), film.width(), kFilmRows);
+      });
+    } else if (const auto path = picture_path(name, episode, 0); std::filesystem::exists(path)) {
+      const Image image = read_image(path);
+      add_pictures(name, image.height, image.width, 1);
+    }
+    // else a folder of something else
   }
 
-  // the first picture tells their size
-  void add_pictures(const std::string& name) {
-    const i64 episode = episode_of(0);
-    i64 height = 0, width = 0;
-    const bool film = std::filesystem::exists(film_path(name, episode));
-    if (film) {
-      films_.with(film_path(name, episode), [&](VideoReader& reader) {
-        height = reader.height();
-        width = reader.width();
-      });
-    } else {
-      const auto path = picture_path(name, episode, 0);
-      // a folder of something else
-      if (!std::filesystem::exists(path)) return;
-      const Image image = read_image(path);
-      height = image.height;
-      width = image.width;
+  void decode_pictures(i64 index, i64 episode, i64 first, i64 count,
+                       std::byte* out) const override {
+    const Column& about = column(index);
+    if (chunk_rows(index) == 1) {
+      const Image image = read_image(picture_path(about.name, episode, first));
+      return put_picture(index, episode, first, image.view(), out);
     }
-    columns_.push_back({name, DType::uint8, {height, width, 3}});
-    sources_.push_back({Tensor(), film});
+    films_.with(film_path(about.name, episode), [&](VideoReader& film) {
+      film.read(first, first + count, [&](i64 step, View<const u8, 3> rgb) {
+        put_picture(index, episode, step, rgb, out + (step - first) * about.row_bytes());
+      });
+    });
   }
 
   std::filesystem::path path_;
-  std::vector<Source> sources_;  // by column
   mutable FilmCache films_;
 };
 

@@ -13,7 +13,7 @@ namespace orrery {
 
 namespace {
 
-bool is_picture(const Column& column) {
+bool is_rgb(const Column& column) {
   return column.dtype == DType::uint8 && column.row.rank() == 3 && column.row[2] == 3;
 }
 
@@ -36,14 +36,14 @@ class FolderEpisodesWriter final : public EpisodesWriter {
     for (const Column& column : columns_) {
       check(column.name != "ep_len" && column.name != "ep_offset", "cannot write ", path.string(),
             ": a column may not be called ", column.name);
-      if (is_picture(column)) std::filesystem::create_directory(folder_.temporary() / column.name);
+      if (is_rgb(column)) std::filesystem::create_directory(folder_.temporary() / column.name);
     }
   }
 
   void append(i64 rows, std::span<const std::byte* const> values) override {
     check(rows <= std::numeric_limits<i32>::max(), "an episode has ", rows, " rows");
     for (std::size_t c = 0; c < columns_.size(); ++c) {
-      if (is_picture(columns_[c])) {
+      if (is_rgb(columns_[c])) {
         write_pictures(columns_[c], rows, values[c]);
       } else {
         tables_[c].insert(tables_[c].end(), values[c], values[c] + rows * columns_[c].row_bytes());
@@ -56,7 +56,7 @@ class FolderEpisodesWriter final : public EpisodesWriter {
 
   void finish() override {
     for (std::size_t c = 0; c < columns_.size(); ++c) {
-      if (is_picture(columns_[c])) continue;
+      if (is_rgb(columns_[c])) continue;
       std::vector<i64> sizes = {rows_};
       for (const i64 size : columns_[c].row.sizes()) sizes.push_back(size);
       Tensor values(columns_[c].dtype, Shape(std::span<const i64>(sizes)));

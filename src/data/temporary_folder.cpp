@@ -16,7 +16,8 @@ TemporaryFolder::TemporaryFolder(std::filesystem::path path) : path_(std::move(p
   check(!std::filesystem::exists(path_), "cannot write ", path_.string(), ": it exists");
   static std::atomic<int> count = 0;
   temporary_ = path_;
-  temporary_ += text(".", ::getpid(), "-", count++, ".tmp");
+  // not the name that an AtomicFile of the same path has
+  temporary_ += text(".", ::getpid(), "-", count++, ".folder.tmp");
 }
 
 TemporaryFolder::~TemporaryFolder() {

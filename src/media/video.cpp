@@ -224,6 +224,8 @@ struct VideoWriter::Film {
       const int code = avcodec_receive_packet(codec.get(), packet.get());
       if (code == AVERROR(EAGAIN) || code == AVERROR_EOF) return;
       must(code);
+      // without it the last frame lasts no time, and players leave it out
+      packet->duration = 1;
       av_packet_rescale_ts(packet.get(), codec->time_base, stream->time_base);
       packet->stream_index = stream->index;
       must(av_interleaved_write_frame(output.get(), packet.get()));

@@ -123,9 +123,57 @@ def json_texts():
     put("json", "text", '"\\u00e9\\ud83d\\ude00\u00e9"'.encode())
 
 
+def tables():
+    """Needs pyarrow and numcodecs. io/parquet_test.cpp reads the Parquet files, too."""
+    import numcodecs
+    import pyarrow
+    import pyarrow.parquet
+
+    n = 40
+    table = pyarrow.table({
+        "state": pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(ramp(2 * n) / 4), 2),
+        "action": pyarrow.array([list(numpy.arange(3) * i * 0.5) for i in range(n)]),
+        "index": pyarrow.array(numpy.arange(n)),
+        "small": pyarrow.array((numpy.arange(n) % 3).astype(numpy.int32)),
+        "done": pyarrow.array([i % 7 == 0 for i in range(n)]),
+        "reward": pyarrow.array([None if i % 5 == 0 else i / 2 for i in range(n)], pyarrow.float64()),
+        "task": pyarrow.array(["push"] * n),
+        "ragged": pyarrow.array([[1] * (i % 3) for i in range(n)]),
+    })
+    for name, settings in {
+        "snappy": {"compression": "snappy"},
+        "zstd_v2": {"compression": "zstd", "data_page_version": "2.0"},
+        "plain": {"compression": "none", "use_dictionary": False, "row_group_size": 13},
+        "gzip_v2_plain": {"compression": "gzip", "data_page_version": "2.0", "use_dictionary": False},
+    }.items():
+        out = io.BytesIO()
+        pyarrow.parquet.write_table(table, out, store_schema=False, write_statistics=False, **settings)
+        put("parquet", name, out.getvalue())
+
+    values = ramp(300)
+    for codec in ("blosclz", "lz4", "lz4hc", "zlib", "zstd"):
+        for shuffle in (0, 1, 2):
+            frame = bytes(numcodecs.Blosc(codec, 5, shuffle).encode(values))
+            put("blosc", f"{codec}{shuffle}", struct.pack(">H", values.nbytes) + frame)
+
+    about = {"zarr_format": 2, "shape": [25650, 96, 96, 3], "chunks": [161, 96, 96, 3], "dtype": "<f4",
+             "compressor": {"id": "blosc", "cname": "zstd", "clevel": 5, "shuffle": 2, "blocksize": 0},
+             "fill_value": 0.0, "filters": None, "order": "C"}
+    for name, other in {
+        "frames": {},
+        "ends": {"shape": [206], "chunks": [208], "dtype": "<i8", "fill_value": 0},
+        "cut": {"chunks": [7, 50, 50, 2], "dtype": "|u1", "fill_value": 255, "compressor": None,
+                "dimension_separator": "/"},
+        "infinite": {"fill_value": "-Infinity", "compressor": {"id": "zlib", "level": 3}},
+        "flags": {"dtype": "|b1", "fill_value": True, "compressor": {"id": "zstd", "level": 3}},
+    }.items():
+        put("zarr", name, json.dumps({**about, **other}).encode())
+
+
 if __name__ == "__main__":
     safetensors()
     npz()
     torch_files()
     images()
     json_texts()
+    tables()
