@@ -19,6 +19,9 @@ class BasicNoise {
   // which environment draws, iteration [1] is how many iterations went before.
   virtual void fill(Context& ctx, View<const PlanKey, 1> keys, View<const i32, 1> iteration,
                     View<T, 4> out) = 0;
+
+  // whether a fill that was captured gives the right numbers when it is replayed
+  virtual bool can_be_captured() const { return true; }
 };
 
 // the stream that CounterNoise reads for one environment, plan and iteration. exact
@@ -56,6 +59,8 @@ class BasicRecordedNoise final : public BasicNoise<T> {
   std::size_t left() const { return queue_.size(); }
   void fill(Context& ctx, View<const PlanKey, 1> keys, View<const i32, 1> iteration,
             View<T, 4> out) override;
+
+  bool can_be_captured() const override { return false; }
 
  private:
   std::deque<Tensor> queue_;

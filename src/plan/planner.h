@@ -22,6 +22,10 @@ struct BasicPlanRequest {
   View<const T, 3> warm_start;
   // one per environment; empty: environment e, plan 0
   std::span<const PlanKey> keys;
+  // Milliseconds that the search may take, 0 for no limit: it then ends before the iteration that
+  // would go beyond, with the best it has; one iteration is always made. Where environments are
+  // planned in groups, the limit is each group's.
+  double budget_ms = 0;
 };
 
 // What it answers, into host memory of the caller.

@@ -88,6 +88,7 @@ typename BasicSearch<T>::Memory BasicSearch<T>::lay_out(Arena& arena, bool answe
   memory.keys = arena.take<PlanKey, 1>({group_});
   memory.low = arena.take<T, 1>({dim});
   memory.high = arena.take<T, 1>({dim});
+  memory.clock = arena.take<u64, 1>({kClockSize});
   memory.progress = arena.take<i32, 1>({kProgressSize});
   memory.mean = arena.take<T, 3>({group_, horizon, dim});
   memory.std = arena.take<T, 3>({group_, horizon, dim});
@@ -162,20 +163,7 @@ void BasicSearch<T>::plan(Context& ctx, BasicDynamics<T>& dynamics,
     const i64 group = std::min(group_, environments - first);
     prepare(request, first, group);
     begin(ctx, dynamics, first, group);
-    if (observer_) look(ctx);
-    for (i64 iteration = 0; iteration < settings_.iterations; ++iteration) {
-      if (observer_) std::copy_n(seen_.mean.data(), last_mean_.numel(), last_mean_.data());
-      iterate(ctx, dynamics, first, group);
-      if (observer_) {
-        look(ctx);
-        watch(first, iteration, group);
-      }
-      if (settings_.enough_std > 0) {
-        i32 wanted = 0;
-        ctx.download(&wanted, keep_going(), sizeof wanted);
-        if (wanted == 0) break;
-      }
-    }
+    iterate_while_wanted(ctx, dynamics, first, group);
     finish(ctx);
     ctx.synchronize();
     hand_over(result, first, group);
@@ -196,6 +184,13 @@ void BasicSearch<T>::prepare(const BasicPlanRequest<T>& request, i64 first, i64 
       }
     }
   }
+  check(std::isfinite(request.budget_ms) && request.budget_ms >= 0, settings_.name,
+        ": a budget of ", request.budget_ms, " ms, a finite number from 0 up was needed");
+  limited_ = request.budget_ms > 0;
+  // 0 means no limit, so a budget is one nanosecond at least
+  staging_.clock[kBudget] =
+      limited_ ? std::max<u64>(1, static_cast<u64>(request.budget_ms * 1e6)) : 0;
+  staging_.clock[kBegan] = 0;
   staging_.progress[kIterationsDone] = 0;
   staging_.progress[kKeepGoing] = 1;
 }
@@ -203,6 +198,7 @@ void BasicSearch<T>::prepare(const BasicPlanRequest<T>& request, i64 first, i64 
 template <typename T>
 void BasicSearch<T>::begin(Context& ctx, BasicDynamics<T>& dynamics, i64 first, i64 group) {
   ctx.upload(memory_.keys.data(), staging_.keys.data(), bytes_between(staging_.keys, staging_.std));
+  start_clock(ctx, memory_.clock);
   if (given_ < sizes_.horizon) {
     const auto mean = first_of(memory_.mean, group);
     dynamics.propose(ctx, first, mean.slice(1, 0, given_), mean.slice(1, given_, sizes_.horizon));
@@ -232,7 +228,26 @@ void BasicSearch<T>::iterate(Context& ctx, BasicDynamics<T>& dynamics, i64 first
   dynamics.rollout_cost(ctx, first, now.candidates, now.costs);
   lowest_costs<T>(ctx, now.costs, settings_.elites, now.order);
   learn(ctx, now);
-  advance<T>(ctx, now.std, settings_.iterations, settings_.enough_std, now.progress);
+  advance<T>(ctx, now.std, settings_.iterations, settings_.enough_std, now.clock, now.progress);
+}
+
+template <typename T>
+void BasicSearch<T>::iterate_while_wanted(Context& ctx, BasicDynamics<T>& dynamics, i64 first,
+                                          i64 group) {
+  if (observer_) look(ctx);
+  for (i64 iteration = 0; iteration < settings_.iterations; ++iteration) {
+    if (observer_) std::copy_n(seen_.mean.data(), last_mean_.numel(), last_mean_.data());
+    iterate(ctx, dynamics, first, group);
+    if (observer_) {
+      look(ctx);
+      watch(first, iteration, group);
+    }
+    if (settings_.enough_std > 0 || limited_) {
+      i32 wanted = 0;
+      ctx.download(&wanted, keep_going(), sizeof wanted);
+      if (wanted == 0) break;
+    }
+  }
 }
 
 template <typename T>

@@ -76,6 +76,9 @@ class BasicSearch : public BasicPlanner<T> {
   i64 action_dim() const override { return sizes_.action_dim; }
   i64 max_environments() const override { return sizes_.environments; }
   const SearchSettings& settings() const { return settings_; }
+  const PlanSizes& sizes() const { return sizes_; }
+  // whether iterations may be captured and replayed: nobody watches them, and noise is counted
+  bool can_be_captured() const { return !observer_ && noise_->can_be_captured(); }
 
   // Called after every iteration of plan(); empty: nobody watches and no figures are computed. On a
   // CUDA device everything is then copied to the host after every iteration.
@@ -90,6 +93,8 @@ class BasicSearch : public BasicPlanner<T> {
   void prepare(const BasicPlanRequest<T>& request, i64 first, i64 group);
   void begin(Context& ctx, BasicDynamics<T>& dynamics, i64 first, i64 group);
   void iterate(Context& ctx, BasicDynamics<T>& dynamics, i64 first, i64 group);
+  // all iterations, as the host leads them
+  void iterate_while_wanted(Context& ctx, BasicDynamics<T>& dynamics, i64 first, i64 group);
   void finish(Context& ctx);
   void hand_over(const BasicPlanResult<T>& result, i64 first, i64 group) const;
 
@@ -105,12 +110,13 @@ class BasicSearch : public BasicPlanner<T> {
   // outlives the planner.
   BasicSearch(Context& ctx, SearchSettings settings, const PlanSizes& sizes, BasicNoise<T>& noise);
 
-  // everything an iteration works on; the first five lie in this order, which uploads and downloads
-  // rely on
+  // everything an iteration works on; the first seven lie in this order, which uploads and
+  // downloads rely on
   struct Memory {
-    View<PlanKey, 1> keys;   // [group]
-    View<T, 1> low, high;    // [action_dim]
-    View<i32, 1> progress;   // see plan/progress.h
+    View<PlanKey, 1> keys;  // [group]
+    View<T, 1> low, high;   // [action_dim]
+    View<u64, 1> clock;     // both: see plan/progress.h
+    View<i32, 1> progress;
     View<T, 3> mean, std;    // [group, horizon, action_dim]
     View<T, 1> cost;         // [group], mean cost of the elites
     View<T, 1> best_cost;    // [group], cost of the best candidate, where `kept` is stored
@@ -141,7 +147,8 @@ class BasicSearch : public BasicPlanner<T> {
   i64 group_ = 0;  // most environments at once
   Device device_;
   BasicNoise<T>* noise_;
-  i64 given_ = 0;  // blocks of warm start
+  i64 given_ = 0;         // blocks of warm start
+  bool limited_ = false;  // a budget was given
 
   Block block_;
   Memory memory_;

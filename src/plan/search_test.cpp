@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "ops/test_support.h"
 #include "plan/choice.h"
+#include "plan/on_host.h"
 #include "plan/point_mass_device.h"
 #include "tests/allocations/counter.h"
 
@@ -25,6 +26,13 @@ const PlanSizes kSizes = {.environments = 3, .horizon = kHorizon, .action_dim = 
 std::vector<PointMass<float>::World> worlds() {
   return {{{0, 0}, {2, -1}}, {{1, 1}, {-3, 4}}, {{0.5f, -0.5f}, {0.5f, -0.5f}}};
 }
+
+// a point mass for planners of any device
+struct HostWorld {
+  PointMass<float> inner = PointMass<float>(worlds());
+  Context host = Context({.threads = 2});
+  OnHost<float> dynamics = OnHost<float>(inner, host);
+};
 
 struct Answer {
   std::vector<float> actions = std::vector<float>(3 * kWidth);
@@ -66,15 +74,33 @@ TEST_ON_EVERY_BACKEND(Search, FindsTheBestPlanOfAPointMass) {
     // four times the worst of 20 seeds: 1.6e-4, 2.7e-3 and 0.027, for mppi's noise never narrows
     const double tolerance = choice.name == "cem" ? 1e-3 : narrows ? 1e-2 : 0.1;
     const auto planner = make_planner(ctx, choice, kSizes, {}, noise);
-    PointMassOnHost world(worlds());
-    const Answer answer = plan_with(ctx, *planner, world);
+    HostWorld world;
+    const Answer answer = plan_with(ctx, *planner, world.dynamics);
     for (i64 e = 0; e < 3; ++e) {
       for (i64 i = 0; i < kWidth; ++i) {
         EXPECT_NEAR(answer.actions[static_cast<std::size_t>(e * kWidth + i)],
-                    world.inner().best_action(e, kHorizon, i % 2), tolerance)
+                    world.inner.best_action(e, kHorizon, i % 2), tolerance)
             << name << ", " << e << ", " << i;
       }
     }
+  }
+}
+
+TEST_ON_EVERY_BACKEND(Search, ABudgetEndsTheSearchWithTheBestSoFar) {
+  for (const char* name : kPlanners) {
+    CounterNoise noise(3);
+    const auto planner = make_planner(ctx, choice_of(name, 40, 8, 1000000, 0), kSizes, {}, noise);
+    HostWorld world;
+    // a nanosecond is over before one iteration is, which is made all the same
+    const Answer answer = plan_with(ctx, *planner, world.dynamics, {.budget_ms = 1e-6});
+    EXPECT_EQ(planner->iterations_done(), 1) << name;
+    const auto once = make_planner(ctx, choice_of(name, 40, 8, 1, 0), kSizes, {}, noise);
+    EXPECT_EQ(answer.actions, plan_with(ctx, *once, world.dynamics).actions) << name;
+    // a million iterations take longer than this; a few of them do not
+    plan_with(ctx, *planner, world.dynamics, {.budget_ms = 50});
+    EXPECT_GE(planner->iterations_done(), 1) << name;
+    EXPECT_LT(planner->iterations_done(), 1000000) << name;
+    EXPECT_THROW(plan_with(ctx, *planner, world.dynamics, {.budget_ms = -1}), Error) << name;
   }
 }
 
@@ -93,8 +119,8 @@ TEST_ON_EVERY_BACKEND(Search, PlansAsOnTheCpu) {
             for (i64 k = 0; k < seen.elites.size(1); ++k) elites.push_back(seen.elites(e, k));
           }
         });
-        PointMassOnHost world(worlds());
-        return plan_with(where, *planner, world);
+        HostWorld world;
+        return plan_with(where, *planner, world.dynamics);
       };
       Context cpu({.threads = 3});
       std::vector<float> candidates, candidates_here;
@@ -124,8 +150,8 @@ TEST_ON_EVERY_BACKEND(Search, GroupingDoesNotChangeThePlan) {
     for (const i64 batch : {1, 2, 0}) {
       CounterNoise noise(9);
       const auto planner = make_planner(ctx, choice_of(name, 60, 6, 3, batch), kSizes, {}, noise);
-      PointMassOnHost world(worlds());
-      answers.push_back(plan_with(ctx, *planner, world));
+      HostWorld world;
+      answers.push_back(plan_with(ctx, *planner, world.dynamics));
     }
     for (const Answer& other : answers) {
       EXPECT_EQ(other.actions, answers[0].actions) << name;
@@ -143,14 +169,56 @@ TEST_ON_EVERY_BACKEND(Search, StartsFromTheWarmStart) {
     planner->observe([&](const SearchIteration<float>& seen) {
       first.insert(first.end(), seen.candidates.data(), seen.candidates.data() + kWidth);
     });
-    PointMassOnHost world(worlds());
+    HostWorld world;
     const std::vector<float> warm = {1, 2, 0.5f, 0.25f, -1, -2};
-    plan_with(ctx, *planner, world, {.warm_start = {warm.data(), {3, 1, 2}}, .keys = {}});
+    plan_with(ctx, *planner, world.dynamics, {.warm_start = {warm.data(), {3, 1, 2}}, .keys = {}});
     // candidate 0 is the mean: one block given, two of zeros
     EXPECT_THAT(first,
                 testing::ElementsAre(1, 2, 0, 0, 0, 0, 0.5f, 0.25f, 0, 0, 0, 0, -1, -2, 0, 0, 0, 0))
         << name;
   }
+}
+
+// proposes the number of blocks before, and half of the first action given
+class Proposing final : public Dynamics {
+ public:
+  i64 environments() const override { return 3; }
+  i64 action_dim() const override { return 2; }
+  void rollout_cost(Context&, i64, View<const float, 4>, View<float, 2> cost) override {
+    for (i64 i = 0; i < cost.numel(); ++i) cost.data()[i] = 0;
+  }
+  void propose(Context&, i64, View<const float, 3> prefix, View<float, 3> tail) override {
+    for (i64 e = 0; e < tail.size(0); ++e) {
+      for (i64 t = 0; t < tail.size(1); ++t) {
+        EXPECT_EQ(tail(e, t, 0), 0) << "the tail comes as zeros";
+        tail(e, t, 0) = static_cast<float>(prefix.size(1) + t);
+        tail(e, t, 1) = prefix.size(1) > 0 ? prefix(e, 0, 1) / 2 : -1;
+      }
+    }
+  }
+};
+
+TEST_ON_EVERY_BACKEND(Search, AProposalFillsWhatTheWarmStartLeavesOpen) {
+  CounterNoise noise(9);
+  const auto planner = make_planner(ctx, choice_of("cem", 4, 2, 1, 0), kSizes, {}, noise);
+  std::vector<float> first;
+  planner->observe([&](const SearchIteration<float>& seen) {
+    for (i64 e = 0; e < 3; ++e) {
+      first.insert(first.end(), &seen.candidates(e, 0, 0, 0),
+                   &seen.candidates(e, 0, 0, 0) + kWidth);
+    }
+  });
+  Proposing inner;
+  Context host({.threads = 1});
+  OnHost<float> world(inner, host);
+  const std::vector<float> warm = {1, 2, 0.5f, 0.25f, -1, -2};
+  plan_with(ctx, *planner, world, {.warm_start = {warm.data(), {3, 1, 2}}, .keys = {}});
+  EXPECT_THAT(first, testing::ElementsAre(1, 2, 1, 1, 2, 1, 0.5f, 0.25f, 1, 0.125f, 2, 0.125f, -1,
+                                          -2, 1, -1, 2, -1));
+  first.clear();
+  plan_with(ctx, *planner, world);
+  EXPECT_THAT(std::vector<float>(first.begin(), first.begin() + 6),
+              testing::ElementsAre(0, -1, 1, -1, 2, -1));
 }
 
 TEST_ON_EVERY_BACKEND(Search, EndsEarlyWhenNarrowEnough) {
@@ -164,8 +232,8 @@ TEST_ON_EVERY_BACKEND(Search, EndsEarlyWhenNarrowEnough) {
       widest.push_back(0);
       for (i64 e = 0; e < 3; ++e) widest.back() = std::max(widest.back(), seen.figures[e].std_mean);
     });
-    PointMassOnHost world(worlds());
-    plan_with(ctx, *planner, world);
+    HostWorld world;
+    plan_with(ctx, *planner, world.dynamics);
     ASSERT_LT(widest.size(), 40u) << name;
     EXPECT_EQ(planner->iterations_done(), static_cast<i64>(widest.size())) << name;
     EXPECT_LE(widest.back(), 0.02f) << name;
