@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "device_options.h"
 #include "io/npz.h"
 #include "media/image.h"
 #include "orrery/orrery.h"
@@ -16,7 +17,7 @@ void add_encode(CLI::App& app, int&) {
   struct Options {
     std::string model, output;
     std::vector<std::string> frames;
-    int threads = 0;
+    DeviceOptions device;
     bool json = false;
   };
   auto options = std::make_shared<Options>();
@@ -25,10 +26,10 @@ void add_encode(CLI::App& app, int&) {
       ->required();
   verb->add_option("--frame", options->frames, "PNG or JPEG pictures")->required();
   verb->add_option("--output", options->output, "write the latents to this .npz, array `latents`");
-  verb->add_option("--threads", options->threads, "threads, 0 for one per core");
+  options->device.add_to(*verb);
   verb->add_flag("--json", options->json, "print one JSON object");
   verb->callback([options] {
-    WorldModel model(options->model, options->threads);
+    WorldModel model(options->model, options->device.chosen());
     nlohmann::json rows = nlohmann::json::array();
     const i64 width = model.facts().latent_size;
     Tensor latents = Tensor::zeros<float>({static_cast<i64>(options->frames.size()), width});

@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "data/recorder.h"
 #include "data/statistics.h"
+#include "device_options.h"
 #include "eval/evaluate.h"
 #include "eval/report.h"
 #include "io/json.h"
@@ -30,8 +31,8 @@ struct Options {
   i64 recorded_episodes = 100;
   Protocol protocol;
   PlannerOptions planner;
+  DeviceOptions device;
   bool json = false;
-  int threads = 0;
 };
 
 // A folder of its own that is gone when this is.
@@ -85,7 +86,7 @@ lewm::Statistics statistics_for(const Options& options, const Episodes& episodes
   return statistics;
 }
 
-nlohmann::json json_of(const Evaluation& evaluation) {
+nlohmann::json json_of(const Evaluation& evaluation, const ModelOptions& where) {
   const std::vector<double> times = evaluation.plan_times_ms();
   return {{"env", evaluation.environment},
           {"protocol",
@@ -101,6 +102,8 @@ nlohmann::json json_of(const Evaluation& evaluation) {
             {"iterations", evaluation.protocol.planner.iterations},
             {"elites", evaluation.protocol.planner.elites},
             {"start_rule", evaluation.protocol.original_start_rule ? "original" : "corrected"}}},
+          {"device", where.device},
+          {"precision", where.precision},
           {"model", evaluation.model},
           {"data", evaluation.data},
           {"parameters", evaluation.parameters},
@@ -128,8 +131,8 @@ void print(const Evaluation& evaluation) {
 }
 
 void run(Options& options) {
-  Context ctx({.threads = options.threads});
-  const lewm::Model model(ctx, lewm::load_model(options.model));
+  Context ctx(options.device.context());
+  const lewm::Model model(ctx, lewm::load_model(options.model), options.device.precision());
   options.protocol.planner = options.planner.choice();
   if (auto shipped = lewm::statistics_of_model(options.model))
     options.protocol.plan.action_block = shipped->frameskip;
@@ -154,7 +157,8 @@ void run(Options& options) {
   }
 
   nlohmann::json all = nlohmann::json::array();
-  for (const Evaluation& evaluation : evaluations) all.push_back(json_of(evaluation));
+  for (const Evaluation& evaluation : evaluations)
+    all.push_back(json_of(evaluation, options.device.chosen()));
   const nlohmann::json result =
       evaluations.size() == 1 ? all.front() : nlohmann::json{{"runs", all}};
   if (!options.output.empty()) write_json(options.output, result);
@@ -202,7 +206,7 @@ void add_eval(CLI::App& app, int&) {
   verb->add_option("--report", options->report,
                    "write a page with films and figures, one HTML file");
   verb->add_option("--output", options->output, "write the result as JSON");
-  verb->add_option("--threads", options->threads, "threads, 0 for one per core");
+  options->device.add_to(*verb);
   verb->add_flag("--json", options->json, "print one JSON object");
   verb->callback([options] { run(*options); });
 }

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/text.h"
 #include "device/context.h"
 #include "ops/cpu_path.h"
 #include "orrery/orrery.h"
@@ -12,10 +13,46 @@ namespace orrery::cli {
 
 namespace {
 
+// CUDA versions as people write them: 13000 is 13.0
+std::string cuda_version(int number) { return text(number / 1000, ".", number % 1000 / 10); }
+
+// what this build's kernels were compiled for
+const char* cuda_build() {
+#if ORRERY_CUDA_EMULATED
+  return "emulated on the CPU, for tests";
+#elif ORRERY_CUDA
+  return ORRERY_CUDA_TARGETS;
+#else
+  return "no";
+#endif
+}
+
+// the devices, or why there is none
+nlohmann::json cuda_devices(nlohmann::json& facts) {
+  std::string reason;
+  nlohmann::json devices = nlohmann::json::array();
+  for (const CudaFacts& device : cuda_facts(&reason)) {
+    devices.push_back({{"name", device.name},
+                       {"compute_capability", text(device.major, ".", device.minor)},
+                       {"multiprocessors", device.multiprocessors},
+                       {"memory_bytes", device.memory_bytes},
+                       {"cache_bytes", device.cache_bytes},
+                       {"shared_bytes", device.shared_bytes},
+                       {"driver", cuda_version(device.driver)},
+                       {"runtime", cuda_version(device.runtime)}});
+  }
+  if (devices.empty()) facts["cuda_reason"] = reason;
+  return devices;
+}
+
 nlohmann::json machine() {
-  const CpuFacts facts = cpu_facts();
-  return {{"version", version()},       {"cpu", facts.name},      {"cores", facts.cores},
-          {"features", facts.features}, {"cpu_path", cpu_path()}, {"compiler", __VERSION__}};
+  const CpuFacts cpu = cpu_facts();
+  nlohmann::json facts = {{"version", version()},   {"cpu", cpu.name},
+                          {"cores", cpu.cores},     {"features", cpu.features},
+                          {"cpu_path", cpu_path()}, {"compiler", __VERSION__},
+                          {"cuda", cuda_build()}};
+  facts["cuda_devices"] = cuda_devices(facts);
+  return facts;
 }
 
 nlohmann::json model_facts(const std::string& path) {

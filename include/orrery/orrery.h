@@ -60,6 +60,15 @@ struct PlannedActions {
   double plan_ms = 0;  // both pictures encoded and the plan found
 };
 
+// Where a model works, and how exactly.
+struct ModelOptions {
+  int threads = 0;  // 0: one per core
+  // cpu, cuda, cuda:N, or auto: the first CUDA device that can be used, else the CPU
+  std::string device = "cpu";
+  // f32; on CUDA devices also tf32, bf16, int8 and fp8
+  std::string precision = "f32";
+};
+
 struct ModelFacts {
   long long parameters = 0;
   int image_size = 0;
@@ -70,6 +79,8 @@ struct ModelFacts {
   bool has_statistics = false;
   int frameskip = 0;        // environment steps a block; 0 without statistics
   int raw_action_size = 0;  // numbers of one environment step; 0 without statistics
+  std::string device;       // cpu, cuda:0
+  std::string precision;
 };
 
 // A loaded model with its working memory. One thread uses it at a time.
@@ -78,6 +89,7 @@ class WorldModel {
   // path: a folder with config.json and weights (.safetensors, .pt, .pth, .ckpt), or a file of
   // weights beside config.json. threads: 0 for one per core.
   explicit WorldModel(const std::string& path, int threads = 0);
+  WorldModel(const std::string& path, const ModelOptions& options);
   ~WorldModel();
   WorldModel(WorldModel&&) noexcept;
   WorldModel& operator=(WorldModel&&) noexcept;

@@ -9,6 +9,7 @@
 #include "models/lewm/eye.h"
 #include "models/lewm/statistics.h"
 #include "plan/choice.h"
+#include "tensor/placed.h"
 
 namespace orrery {
 
@@ -39,10 +40,11 @@ PlannerChoice choice_of(const PlanOptions& options) {
 const char* version() { return "0.1.0"; }
 
 struct WorldModel::Parts {
-  explicit Parts(const std::string& path, int threads)
-      : ctx({.threads = threads}),
-        model(ctx, lewm::load_model(path)),
-        statistics(lewm::statistics_of_model(path)) {
+  Parts(const std::string& path, const ModelOptions& options)
+      : ctx({.threads = options.threads, .where = device_from(options.device)}),
+        model(ctx, lewm::load_model(path), precision_from(options.precision)),
+        statistics(lewm::statistics_of_model(path)),
+        latents(ctx, 2 * model.config().latent()) {
     const lewm::Config& config = model.config();
     facts.parameters = model.weights().parameters.numel();
     facts.image_size = static_cast<int>(config.encoder.image_size);
@@ -51,6 +53,8 @@ struct WorldModel::Parts {
     facts.action_size = static_cast<int>(config.action.input);
     facts.window = static_cast<int>(config.predictor.window);
     facts.has_statistics = statistics.has_value();
+    facts.device = ctx.device() == Device::cpu ? "cpu" : text("cuda:", ctx.device_index());
+    facts.precision = name_of(model.precision());
     if (statistics) {
       check(statistics->frameskip * statistics->action_dim() == config.action.input, path,
             ": statistics of ", statistics->action_dim(), " action numbers and frameskip ",
@@ -70,21 +74,26 @@ struct WorldModel::Parts {
     return *eye;
   }
 
-  void encode(const Picture& picture, float* latent) {
-    eye_for(picture).look(ctx,
-                          View<const u8, 4>(picture.rgb, {1, picture.height, picture.width, 3}),
-                          View<float, 2>(latent, {1, model.config().latent()}));
+  // into a row of `latents`
+  View<float, 2> encode(const Picture& picture, i64 row) {
+    const auto latent = latents.view<2>({2, model.config().latent()}).slice(0, row, row + 1);
+    eye_for(picture).look(
+        ctx, View<const u8, 4>(picture.rgb, {1, picture.height, picture.width, 3}), latent);
+    return latent;
   }
 
   Context ctx;
   lewm::Model model;
   std::optional<lewm::Statistics> statistics;
+  Placed<float> latents;  // [2, D]: now and the goal
   std::optional<lewm::Eye> eye;
   ModelFacts facts;
 };
 
 WorldModel::WorldModel(const std::string& path, int threads)
-    : parts_(std::make_unique<Parts>(path, threads)) {}
+    : WorldModel(path, ModelOptions{.threads = threads}) {}
+WorldModel::WorldModel(const std::string& path, const ModelOptions& options)
+    : parts_(std::make_unique<Parts>(path, options)) {}
 WorldModel::~WorldModel() = default;
 WorldModel::WorldModel(WorldModel&&) noexcept = default;
 WorldModel& WorldModel::operator=(WorldModel&&) noexcept = default;
@@ -93,14 +102,14 @@ const ModelFacts& WorldModel::facts() const { return parts_->facts; }
 
 std::vector<float> WorldModel::encode(const Picture& picture) {
   std::vector<float> latent(static_cast<std::size_t>(parts_->model.config().latent()));
-  parts_->encode(picture, latent.data());
+  parts_->encode(picture, 0);
+  parts_->latents.get(latent);
   return latent;
 }
 
 PlannedActions WorldModel::plan(const Picture& now, const Picture& goal,
                                 const PlanOptions& options) {
   Parts& parts = *parts_;
-  const i64 dim = parts.model.config().latent();
   const i64 block = parts.model.config().action.input;
   CounterNoise noise(options.seed);
   ActionScale scale;
@@ -110,16 +119,14 @@ PlannedActions WorldModel::plan(const Picture& now, const Picture& goal,
       {.environments = 1, .horizon = options.horizon, .action_dim = block}, scale, noise);
   lewm::GoalDynamics dynamics(parts.ctx, parts.model,
                               {.samples = options.samples, .horizon = options.horizon});
-  std::vector<float> latents(static_cast<std::size_t>(2 * dim));
   std::vector<float> actions(static_cast<std::size_t>(options.horizon * block));
   float cost = 0;
 
   const double begin = now_s();
-  parts.encode(now, latents.data());
-  parts.encode(goal, latents.data() + dim);
+  const auto present = parts.encode(now, 0);
+  const auto target = parts.encode(goal, 1);
   dynamics.begin(1);
-  dynamics.observe(0, View<const float, 2>(latents.data(), {1, dim}), {},
-                   View<const float, 1>(latents.data() + dim, {dim}));
+  dynamics.observe(0, present, {}, target[0]);
   planner->plan(parts.ctx, dynamics, {},
                 {.actions = View<float, 3>(actions.data(), {1, options.horizon, block}),
                  .cost = View<float, 1>(&cost, {1})});

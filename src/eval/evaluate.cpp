@@ -13,6 +13,7 @@
 #include "media/resize.h"
 #include "models/lewm/dynamics.h"
 #include "models/lewm/eye.h"
+#include "tensor/placed.h"
 
 namespace orrery {
 
@@ -60,6 +61,15 @@ struct Imagination {
   std::vector<float> latents;  // [1 + horizon, D], the first is the present
 };
 
+// On a device all environments are planned together: that is what fills it. Recorded draws come in
+// the order in which they were recorded.
+PlannerChoice choice_for(const Context& ctx, const Protocol& protocol,
+                         const EvaluateOptions& options) {
+  PlannerChoice choice = protocol.planner;
+  if (ctx.device() != Device::cpu && options.noise == nullptr) choice.batch_size = 0;
+  return choice;
+}
+
 class ClosedLoop {
  public:
   ClosedLoop(Context& ctx, const lewm::Model& model, const lewm::Statistics& statistics,
@@ -83,7 +93,7 @@ class ClosedLoop {
                   {.environments = count_,
                    .samples = protocol.planner.samples,
                    .horizon = protocol.plan.horizon}),
-        planner_(make_planner(ctx, protocol.planner,
+        planner_(make_planner(ctx, choice_for(ctx, protocol, options),
                               {.environments = count_,
                                .horizon = protocol.plan.horizon,
                                .action_dim = model.config().action.input},
@@ -95,9 +105,12 @@ class ClosedLoop {
           protocol.plan.history_len, " was asked for");
     frames_ = Tensor(DType::uint8, {count_, batch_[0].frame_height(), batch_[0].frame_width(), 3});
     pictures_ = Tensor(DType::uint8, {count_, height_, width_, 3});
-    latents_ = Tensor::zeros<float>({count_, dim_});
-    goals_ = Tensor::zeros<float>({count_, dim_});
+    latents_ = Placed<float>(ctx, count_ * dim_);
+    goals_there_ = Placed<float>(ctx, count_ * dim_);
     result_.episodes.resize(static_cast<std::size_t>(count_));
+    // on a device watching copies every iteration to the host: only for reports
+    watches_ = ctx.device() == Device::cpu || options.films;
+    if (!watches_) return;
     planner_->observe([this](const SearchIteration<float>& iteration) { watch(iteration); });
   }
 
@@ -150,7 +163,7 @@ class ClosedLoop {
       put(e, cases_[static_cast<std::size_t>(e)].goal);
     }
     const double begin = now_s();
-    eye_.look(ctx_, pictures, goals_.view<float, 2>());
+    goals_ = latents_of(pictures, goals_there_);
     look_ms_ = 1e3 * (now_s() - begin) / static_cast<double>(count_);  // a goal is encoded once
     for (i64 e = 0; e < count_; ++e) put(e, cases_[static_cast<std::size_t>(e)].frame);
     keep_block_frames();
@@ -209,17 +222,29 @@ class ClosedLoop {
   Dynamics& observe(std::span<const i64> who) {
     who_.assign(who.begin(), who.end());
     dynamics_.begin(static_cast<i64>(who.size()));
-    for (std::size_t i = 0; i < who.size(); ++i) {
+    const auto latents = latents_.view<2>({count_, dim_});
+    for (std::size_t i = 0, end = 0; i < who.size(); i = end) {
+      // neighbours are looked at together
       const double begin = now_s();
-      const i64 e = who[i];
-      const auto latent = latents_.view<float, 2>().slice(0, e, e + 1);
-      eye_.look(ctx_, pictures_.view<u8, 4>().slice(0, e, e + 1), latent);
-      dynamics_.observe(static_cast<i64>(i), latent, {}, goals_.view<float, 2>()[e]);
-      PlanRecord plan;
-      plan.step = step_;
-      // the goal is encoded once an episode, at its first plan
-      plan.plan_ms = 1e3 * (now_s() - begin) + (episode(e).plans.empty() ? look_ms_ : 0.0);
-      episode(e).plans.push_back(std::move(plan));
+      end = i + 1;
+      while (end < who.size() && who[end] == who[end - 1] + 1) ++end;
+      const i64 first = who[i], last = who[end - 1] + 1;
+      eye_.look(ctx_, pictures_.view<u8, 4>().slice(0, first, last), latents.slice(0, first, last));
+      for (std::size_t k = i; k < end; ++k) {
+        const i64 e = who[k];
+        dynamics_.observe(static_cast<i64>(k), latents.slice(0, e, e + 1), {},
+                          goals_there_.view<2>({count_, dim_})[e]);
+      }
+      ctx_.synchronize();
+      const double each_ms = 1e3 * (now_s() - begin) / static_cast<double>(end - i);
+      for (std::size_t k = i; k < end; ++k) {
+        EpisodeRecord& record = episode(who[k]);
+        PlanRecord plan;
+        plan.step = step_;
+        // the goal is encoded once an episode, at its first plan
+        plan.plan_ms = each_ms + (record.plans.empty() ? look_ms_ : 0.0);
+        record.plans.push_back(std::move(plan));
+      }
     }
     since_ = now_s();
     return dynamics_;
@@ -241,6 +266,9 @@ class ClosedLoop {
 
   // after plans were made: what they expect to see
   void imagine() {
+    const double unwatched_ms = watches_ || who_.empty()
+                                    ? 0.0
+                                    : 1e3 * (now_s() - since_) / static_cast<double>(who_.size());
     for (std::size_t i = 0; i < who_.size(); ++i) {
       const i64 e = who_[i];
       Imagination imagination;
@@ -251,6 +279,7 @@ class ClosedLoop {
       const View<float, 2> latents(imagination.latents.data(), {1 + protocol_.plan.horizon, dim_});
       dynamics_.imagine(ctx_, static_cast<i64>(i), policy_.last_plan(e), latents);
       PlanRecord& plan = episode(e).plans.back();
+      plan.plan_ms += unwatched_ms;
       plan.cost = static_cast<double>(policy_.last_cost(e));
       for (i64 block = 1; block <= protocol_.plan.horizon; ++block) {
         plan.goal_distance.push_back(static_cast<float>(
@@ -273,8 +302,7 @@ class ClosedLoop {
   void compare_with_what_came() {
     std::vector<Tensor> seen;
     for (const Tensor& pictures : block_pictures_) {
-      seen.push_back(Tensor::zeros<float>({count_, dim_}));
-      eye_.look(ctx_, pictures.view<u8, 4>(), seen.back().view<float, 2>());
+      seen.push_back(latents_of(pictures.view<u8, 4>(), latents_));
     }
     const Tensor gallery = options_.films ? encode_gallery() : Tensor();
     const i64 block_steps = protocol_.plan.action_block;
@@ -295,18 +323,26 @@ class ClosedLoop {
     }
   }
 
+  // what the eye makes of pictures, by way of memory where the context works
+  Tensor latents_of(View<const u8, 4> pictures, Placed<float>& there) {
+    Tensor latents = Tensor::zeros<float>({pictures.size(0), dim_});
+    eye_.look(ctx_, pictures, there.view<2>({pictures.size(0), dim_}));
+    there.get({latents.data<float>(), static_cast<std::size_t>(latents.numel())});
+    return latents;
+  }
+
   Tensor encode_gallery() {
     const i64 pixels = episodes_.column_index("pixels");
     const i64 size = std::min(options_.gallery, episodes_.rows());
-    Tensor latents = Tensor::zeros<float>({size, dim_});
+    Placed<float> there(ctx_, size * dim_);
     Image frame{height_, width_, std::vector<u8>(static_cast<std::size_t>(height_ * width_ * 3))};
     for (i64 i = 0; i < size; ++i) {
       const i64 at = i * episodes_.rows() / size;
       episodes_.read(pixels, at, at + 1, 1, reinterpret_cast<std::byte*>(frame.rgb.data()));
-      eye_.look(ctx_, frame, latents.view<float, 2>()[i]);
+      eye_.look(ctx_, frame, there.view<2>({size, dim_})[i]);
       result_.gallery.push_back(frame);
     }
-    return latents;
+    return Tensor::of<float>({size, dim_}, there.values());
   }
 
   static i64 nearest(const Tensor& gallery, std::span<const float> latent) {
@@ -354,12 +390,14 @@ class ClosedLoop {
 
   Tensor frames_;                       // [n, env height, env width, 3] as drawn
   Tensor pictures_;                     // [n, height, width, 3] as the model sees them
-  Tensor latents_;                      // [n, D] of the present
-  Tensor goals_;                        // [n, D]
+  Placed<float> latents_;               // [n, D] of the present
+  Placed<float> goals_there_;           // [n, D]
+  Tensor goals_;                        // the same for the host
   std::vector<Tensor> block_pictures_;  // pictures_ at every block boundary
   std::vector<Imagination> imaginations_;
   std::vector<i64> who_;  // environments being planned for
   i64 step_ = 0;
+  bool watches_ = true;  // every iteration of a plan
   double since_ = 0;
   double look_ms_ = 0;
   Evaluation result_;
