@@ -41,7 +41,7 @@ struct DecisionReport {
   // Share of what planning gains, judged_idle - judged_reference, that is lost by planning with
   // less exact numbers; negative when the plan is the better one.
   double lost() const;
-  // at most 5 % of the gain is lost: less than one more seed of the planner makes a difference
+  // at most 5 % of the gain is lost
   bool ok() const;
 };
 
