@@ -1,0 +1,81 @@
+#pragma once
+
+#include "models/lewm/dynamics.h"
+#include "models/lewm/eye.h"
+#include "plan/search.h"
+
+namespace orrery::lewm {
+
+// From pixels to plan in one call: pictures are encoded, candidates are drawn, rolled out, judged
+// and learned from, until the planner is done. Goals are encoded once and remembered.
+//
+// On a CUDA device all of it is captured at the second plan and is from then on one launch:
+// pictures go there, plans come back, and the host decides nothing in between. Pictures, action
+// history, warm start, keys, bounds and time limit may be others every time; only the number of
+// environments decides which captured work is replayed. A planner that is observed, or that reads
+// recorded noise, plans uncaptured.
+//
+// Allocates nothing after the second plan. One thread uses it at a time.
+class Pilot {
+ public:
+  struct Sizes {
+    i64 environments = 1;  // at most
+    i64 history = 1;       // frames an environment shows
+    i64 height = 0;        // of pictures
+    i64 width = 0;
+  };
+
+  // Context, model and planner outlive the pilot. Error when the planner was made for fewer
+  // environments, plans them in several groups, or does not fit the model.
+  Pilot(Context& ctx, const Model& model, Search& planner, Sizes sizes, Objective objective = {});
+
+  // What environments want to reach, until they are told otherwise. All pictures and latents are
+  // the host's.
+  //
+  //   pictures   [n, height, width, 3], for environments first ... first + n - 1
+  //   latents    [n, D]
+  void set_goals(i64 first, View<const u8, 4> pictures);
+  void set_goal_latents(i64 first, View<const float, 2> latents);
+
+  // What environments see now and did last. All of it is the host's.
+  struct Sight {
+    View<const u8, 5> frames;     // [environments, history, height, width, 3], oldest first
+    View<const float, 3> blocks;  // [environments, history - 1, A], the actions between the frames,
+                                  // z-scored; empty for one frame
+  };
+  // Error when an environment has no goal yet, or sizes do not fit.
+  void plan(const Sight& sight, const PlanRequest& request, const PlanResult& result);
+
+  // The latents of the frames planned from last, [environments, history, D], the host's.
+  void read_latents(View<float, 3> latents);
+  // What the model imagines for a plan [horizon, A] from them: [history + horizon, D], the host's.
+  void imagine(i64 environment, View<const float, 2> plan, View<float, 2> latents) {
+    dynamics_.imagine(ctx_, environment, plan, latents);
+  }
+
+  GoalDynamics& dynamics() { return dynamics_; }
+  bool captured() const { return static_cast<bool>(graph_); }
+
+ private:
+  void stage(const Sight& sight);
+  void see(i64 environments);
+  void check_sight(const Sight& sight) const;
+
+  Context& ctx_;
+  const Model& model_;
+  Search& planner_;
+  Sizes sizes_;
+  Eye eye_;
+  GoalDynamics dynamics_;
+  std::vector<bool> has_goal_;
+
+  Block staging_;               // page-locked
+  View<u8, 4> frames_;          // [environments * history, height, width, 3]
+  View<float, 3> blocks_;       // [environments, history - 1, A]
+  View<float, 2> goal_rows_;    // [environments, D]
+  i64 plans_of_this_size_ = 0;  // with the same number of environments, without a break
+  i64 environments_ = 0;        // of the last plan
+  Graph graph_;
+};
+
+}  // namespace orrery::lewm
