@@ -6,6 +6,7 @@
 #include "bench/figure.h"
 #include "bench/inputs.h"
 #include "models/lewm/dynamics.h"
+#include "models/lewm/pilot.h"
 #include "models/lewm/recipe.h"
 #include "plan/cem.h"
 #include "plan/icem.h"
@@ -145,52 +146,46 @@ Figure rollout_figure(const Shared& models, i64 environments, i64 samples, Preci
   return {text("rollout_cost/", samples, "x", kBlocks, batch, "/", name_of(precision)), prepare};
 }
 
-using MakePlanner = std::function<std::unique_ptr<Planner>(Context&, const PlanSizes&, Noise&)>;
+using MakePlanner = std::function<std::unique_ptr<Search>(Context&, const PlanSizes&, Noise&)>;
 
-// What happens between seeing and acting: frames and goals on the device are encoded, then the
-// search, and the chosen actions are brought to the host.
+// What happens between seeing and acting: pictures of the host go to the device, frames and goals
+// are encoded, then the search, and the chosen actions are brought back. Goals are encoded anew
+// every time, because the peers do so; a user's would be remembered.
 Figure plan_figure(const Shared& models, const std::string& name, const std::string& peer,
                    i64 environments, i64 samples, i64 iterations, Precision precision,
                    const MakePlanner& make_planner) {
   const auto prepare = [=](Context& ctx) {
     struct Memory {
       std::shared_ptr<const lewm::Model> model;
-      lewm::EncoderState eye;
-      lewm::GoalDynamics dynamics;
       CounterNoise noise;
-      std::unique_ptr<Planner> planner;
-      Block frames, latents;
-      Tensor actions;
+      std::unique_ptr<Search> planner;
+      std::unique_ptr<lewm::Pilot> pilot;
+      Tensor frames, goals, actions;
     };
     const lewm::Config& config = models->config();
     const i64 side = config.encoder.image_size;
-    const auto model = models->at(ctx, precision);
-    auto m = std::make_shared<Memory>(Memory{
-        model,
-        lewm::make_encoder_state(ctx, *model, side, side, 2 * environments),
-        {ctx, *model, {.environments = environments, .samples = samples, .horizon = kBlocks}},
-        CounterNoise(1),
-        nullptr,
-        on_device(ctx, random_bytes({2 * environments, side, side, 3}, 1)),
-        floats(ctx, 2 * environments * config.latent()),
-        Tensor(DType::f32, {environments, kBlocks, config.action.input})});
+    const auto m = std::make_shared<Memory>(
+        Memory{models->at(ctx, precision), CounterNoise(1), nullptr, nullptr,
+               random_bytes({environments, 1, side, side, 3}, 1),
+               random_bytes({environments, side, side, 3}, 2),
+               Tensor(DType::f32, {environments, kBlocks, config.action.input})});
     m->planner = make_planner(
         ctx, {.environments = environments, .horizon = kBlocks, .action_dim = config.action.input},
         m->noise);
+    m->pilot = std::make_unique<lewm::Pilot>(
+        ctx, *m->model, *m->planner,
+        lewm::Pilot::Sizes{
+            .environments = environments, .history = 1, .height = side, .width = side});
+    const auto run = [m] {
+      m->pilot->set_goals(0, std::as_const(m->goals).view<u8, 4>());
+      m->pilot->plan({.frames = std::as_const(m->frames).view<u8, 5>()}, {},
+                     {.actions = m->actions.view<float, 3>()});
+    };
+    run();  // the second plan is the one that is captured
     Prepared ready;
     ready.work =
         static_cast<double>(environments) * plan_work(config, samples, iterations, kBlocks);
-    ready.run = [m, &ctx, environments, side] {
-      const View<const u8, 4> pixels(reinterpret_cast<const u8*>(m->frames.data()),
-                                     {2 * environments, side, side, 3});
-      const auto latents = rows_of(m->latents, 2 * environments, m->model->config().latent());
-      lewm::encode(ctx, *m->model, m->eye, pixels, latents);
-      m->dynamics.begin(environments);
-      for (i64 e = 0; e < environments; ++e) {
-        m->dynamics.observe(e, latents.slice(0, e, e + 1), {}, latents[environments + e]);
-      }
-      m->planner->plan(ctx, m->dynamics, {}, {.actions = m->actions.view<float, 3>()});
-    };
+    ready.run = run;
     ready.check = [m] { check_finite("plan", m->actions); };
     return ready;
   };
