@@ -1,5 +1,7 @@
 #include "io/thrift.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace orrery {
@@ -33,16 +35,18 @@ class Parser {
   ThriftValue structure(int depth) {
     ThriftValue value;
     check(depth < kMaxDepth, where_, " is nested deeper than ", kMaxDepth, " levels");
-    int number = 0;
+    i64 number = 0;
     for (;;) {
       const u8 head = byte();
       const u8 type = head & 15u;
       if (type == kStop) return value;
       // the difference to the number before, or the number itself behind the byte
       const int step = head >> 4;
-      number = step != 0 ? number + step : static_cast<int>(zigzag());
-      value.fields.emplace_back(
-          number, type == kTrue || type == kFalse ? boolean(type == kTrue) : element(type, depth));
+      number = step != 0 ? number + step : zigzag();
+      check(number >= 0 && number <= 32767, where_, " has a field of number ", number);
+      value.numbers.push_back(static_cast<int>(number));
+      value.fields.push_back(type == kTrue || type == kFalse ? boolean(type == kTrue)
+                                                             : element(type, depth));
     }
   }
 
@@ -143,17 +147,12 @@ class Parser {
 
 const ThriftValue& ThriftValue::operator[](int number) const {
   static const ThriftValue none;
-  for (const auto& [key, value] : fields) {
-    if (key == number) return value;
-  }
-  return none;
+  const auto found = std::find(numbers.begin(), numbers.end(), number);
+  return found == numbers.end() ? none : fields[static_cast<std::size_t>(found - numbers.begin())];
 }
 
 bool ThriftValue::has(int number) const {
-  for (const auto& field : fields) {
-    if (field.first == number) return true;
-  }
-  return false;
+  return std::find(numbers.begin(), numbers.end(), number) != numbers.end();
 }
 
 ThriftValue parse_thrift(std::span<const std::byte> bytes, const std::string& where,

@@ -4,7 +4,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/types.h"
@@ -16,10 +15,11 @@ namespace orrery {
 //
 // Format: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 struct ThriftValue {
-  i64 integer = 0;                                  // booleans are 0 and 1
-  std::string_view bytes;                           // of a string, within what was parsed
-  std::vector<std::pair<int, ThriftValue>> fields;  // of a structure
-  std::vector<ThriftValue> items;                   // of a list
+  i64 integer = 0;                  // booleans are 0 and 1
+  std::string_view bytes;           // of a string, within what was parsed
+  std::vector<ThriftValue> fields;  // of a structure
+  std::vector<int> numbers;         // of these
+  std::vector<ThriftValue> items;   // of a list
 
   // a field by its number; an empty value when it is not there
   const ThriftValue& operator[](int number) const;
