@@ -2,9 +2,9 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/error.h"
-#include "base/function_ref.h"
 #include "env/environment.h"
 #include "io/npz.h"
 #include "reset_options.h"
@@ -28,14 +28,12 @@ struct Options {
 };
 
 // state or goal of the input, when it is there
-void set_from(const TensorMap& input, const char* key, i64 dim,
-              FunctionRef<void(std::span<const double>)> set) {
+std::optional<Tensor> state_of(const TensorMap& input, const char* key, i64 dim) {
   const auto found = input.find(key);
-  if (found == input.end()) return;
+  if (found == input.end()) return std::nullopt;
   check(found->second.numel() == dim, key, " has shape ", found->second.shape(), ", ", dim,
         " numbers are needed");
-  const Tensor values = found->second.converted(DType::f64);
-  set(values.span<double>());
+  return found->second.converted(DType::f64);
 }
 
 // steps [0, last] to draw: all of them for -1, else n spread evenly, the last always among them
@@ -62,8 +60,15 @@ void run(const Options& options) {
   const i64 steps = actions.size(0);
 
   environment->reset(options.seed, options.reset.parse());
-  set_from(input, "state", state_dim, [&](auto state) { environment->set_state(state); });
-  set_from(input, "goal", state_dim, [&](auto goal) { environment->set_goal_state(goal); });
+  const auto start = state_of(input, "state", state_dim);
+  const auto given_goal = state_of(input, "goal", state_dim);
+  if (start && given_goal) {
+    environment->start_at(start->span<double>(), given_goal->span<double>());
+  } else if (start) {
+    environment->set_state(start->span<double>());
+  } else if (given_goal) {
+    environment->set_goal_state(given_goal->span<double>());
+  }
 
   const std::vector<i64> drawn = steps_to_draw(options.frames, steps);
   const i64 height = environment->frame_height();

@@ -57,6 +57,12 @@ class Environment {
   // [state_dim] each. A state that the environment cannot be in is an error.
   virtual void set_state(std::span<const double> state) = 0;
   virtual void set_goal_state(std::span<const double> state) = 0;
+  // Both at once, as a reset that is given them: what an environment does with its goal on the way
+  // to its start is done here too.
+  virtual void start_at(std::span<const double> state, std::span<const double> goal) {
+    set_goal_state(goal);
+    set_state(state);
+  }
   virtual void state(std::span<double> out) const = 0;
   virtual void goal_state(std::span<double> out) const = 0;
   // The type that states are computed in, and recorded as.

@@ -267,9 +267,13 @@ void PushT::reset(u64 seed, const ResetOptions& options) {
     draw_goal_state(seed);
   }
 
+  start_world(start);
+  update_look();
+}
+
+void PushT::start_world(const WorldState& start) {
   world_ = std::make_unique<pusht::World>(make_world());
-  if (options_.keeps_motion) {
-    // the published reset visits its goal for a picture, and may leave the block moving
+  if (options_.keeps_motion && !reset_by_numpy()) {
     world_->set_state({.agent = {goal_[0], goal_[1]},
                        .agent_velocity = {goal_[5], goal_[6]},
                        .block = {goal_[2], goal_[3]},
@@ -277,7 +281,12 @@ void PushT::reset(u64 seed, const ResetOptions& options) {
                       options_.order);
   }
   world_->set_state(start, options_.order);
-  update_look();
+}
+
+void PushT::start_at(std::span<const double> state, std::span<const double> goal) {
+  const WorldState start = checked_state("state", state);
+  set_goal_state(goal);
+  start_world(start);
 }
 
 void PushT::draw_goal_state(u64 seed) {

@@ -84,6 +84,9 @@ class PushT final : public Environment {
   void set_state(std::span<const double> state) override;
   // absolute variants: the block's part is the goal pose, in the pictures too
   void set_goal_state(std::span<const double> state) override;
+  // With keeps_motion: the published reset, which makes a world, visits the goal for its picture
+  // and then goes to the start; a goal in contact leaves the block moving.
+  void start_at(std::span<const double> state, std::span<const double> goal) override;
   void state(std::span<double> out) const override;
   void goal_state(std::span<double> out) const override;
   DType state_dtype() const override {
@@ -127,6 +130,7 @@ class PushT final : public Environment {
   pusht::World make_world() const;
   pusht::WorldState checked_state(const char* what, std::span<const double> state) const;
   void draw_goal_state(u64 seed);
+  void start_world(const pusht::WorldState& start);
   void update_look();
   pusht::Point unit_target(std::span<const float> action) const;
   pusht::Point target_of(std::span<const float> action) const;

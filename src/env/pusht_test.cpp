@@ -218,6 +218,16 @@ TEST(PushT, SettingAStateIsAFreshStart) {
   kept.step(std::array{0.0f, 1.0f});
   kept.set_state(free);
   EXPECT_NE(state_of(kept), state_of(fresh));
+
+  // a goal in contact shows in the published reset alone
+  fresh.start_at(free, pushing);
+  used.reset(5);
+  used.set_state(free);
+  EXPECT_EQ(state_of(fresh), state_of(used));
+  kept.start_at(free, pushing);
+  fresh.step(std::array{0.0f, 0.0f});
+  kept.step(std::array{0.0f, 0.0f});
+  EXPECT_NE(state_of(kept), state_of(fresh));
 }
 
 TEST(PushT, ActionsOfTheVariants) {
