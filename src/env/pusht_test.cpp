@@ -203,7 +203,7 @@ TEST(PushT, CoverageOfTheGoalPose) {
 }
 
 TEST(PushT, SettingAStateIsAFreshStart) {
-  const std::array<double, 7> pushing = {300, 200, 300, 250, 0.2, 0, 400};
+  const std::array<double, 7> pushing = {300, 240, 300, 250, 0.2, 0, 400};
   const std::array<double, 7> free = {100, 100, 300, 300, 1, 0, 0};
   PushT fresh;
   fresh.set_state(free);
