@@ -162,8 +162,7 @@ TEST(CudaPredict, EqualsTheCpu) {
   EXPECT_LT(max_difference(predicted(cuda, there), predicted(cpu, here)), kSameProducts);
 }
 
-// Mean size of the differences over mean size of the values: what rounding factors to p bits leaves
-// of a few layers, each of which adds about 2^-p of its result's size.
+// mean size of the differences over mean size of the values
 double relative_error(const std::vector<float>& values, const std::vector<float>& exact) {
   double error = 0, size = 0;
   for (std::size_t i = 0; i < exact.size(); ++i) {
@@ -186,12 +185,14 @@ TEST(CudaPrecision, IsAsFarOffAsItsFormatSays) {
     const Model here(cpu, seeded_weights(config, "precision"));
     const auto latents = encoded(cpu, here, 2, 28, 28);
     const auto futures = rolled_out(cpu, here, c);
-    // a factor rounded to p significant bits is off by 2^-(p+1) of its size on average; some twenty
-    // products follow each other: 2^-7 for bf16's 8 bits, and as much for fp8's 4 and int8's 7 as
-    // their encoders' two layers of four products leave
+    // a factor rounded to p significant bits is off by 2^-(p+2) of its size on average, and twenty
+    // products follow each other: 5e-4 for tf32, 4e-3 for bf16. Measured: 4e-4, 3e-3, and 6e-3 and
+    // 1.6e-2 for encoders in int8 and fp8, whose heads and predictors are bf16's. Accepted: three
+    // times that.
     for (const PrecisionCase& p :
-         {PrecisionCase{Precision::tf32, 2e-3, 2e-3}, PrecisionCase{Precision::bf16, 2e-2, 2e-2},
-          PrecisionCase{Precision::int8, 5e-2, 2e-2}, PrecisionCase{Precision::fp8, 0.2, 2e-2}}) {
+         {PrecisionCase{Precision::tf32, 1.5e-3, 1.5e-3},
+          PrecisionCase{Precision::bf16, 1e-2, 1e-2}, PrecisionCase{Precision::int8, 2e-2, 1e-2},
+          PrecisionCase{Precision::fp8, 5e-2, 1e-2}}) {
       SCOPED_TRACE(name_of(p.precision));
       const Model there(cuda, seeded_weights(config, "precision"), p.precision);
       const double encode_error = relative_error(encoded(cuda, there, 2, 28, 28), latents);
@@ -199,7 +200,7 @@ TEST(CudaPrecision, IsAsFarOffAsItsFormatSays) {
       EXPECT_LT(encode_error, p.encode);
       EXPECT_LT(rollout_error, p.rollout);
       // and it is not f32 under another name
-      EXPECT_GT(encode_error, 1e-5);
+      EXPECT_GT(encode_error, 1e-4);
     }
   }
 }
@@ -222,7 +223,7 @@ TEST(CudaEye, EqualsTheCpu) {
     };
     const auto expected = seen(cpu, here);
     EXPECT_LT(max_difference(seen(cuda, there), expected), kSameProducts) << side;
-    EXPECT_LT(relative_error(seen(cuda, narrow), expected), 2e-2) << side;
+    EXPECT_LT(relative_error(seen(cuda, narrow), expected), 1e-2) << side;
   }
 }
 
