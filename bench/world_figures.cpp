@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <filesystem>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "base/text.h"
 #include "bench/figure.h"
@@ -20,56 +23,64 @@ namespace fs = std::filesystem;
 
 // One environment on one thread under random actions, begun anew whenever it is done: how the
 // official one is timed. Times are per step.
-Figure step_figure(bool draws) {
+Figure step_figure(const std::string& name, bool draws) {
   const auto prepare = [=](Context&) {
     struct Memory {
       std::unique_ptr<Environment> environment;
       Tensor actions, frame;
       u64 resets = 0;
     };
-    auto m =
-        std::make_shared<Memory>(Memory{make_environment("tworoom"), normal_values({1000, 2}, 1),
-                                        Tensor(DType::uint8, {224, 224, 3})});
+    auto m = std::make_shared<Memory>(Memory{make_environment(name), normal_values({1000, 2}, 1),
+                                             Tensor(DType::uint8, {224, 224, 3})});
     m->environment->reset(0);
+    // random actions would take PushT's agent out of the picture
+    const bool stays_near = name == "pusht";
     Prepared ready;
     ready.units = m->actions.size(0);
     if (draws) ready.work.bytes = static_cast<double>(m->frame.byte_count());
-    ready.run = [m, draws] {
-      const float* action = m->actions.data<float>();
-      for (i64 step = 0; step < m->actions.size(0); ++step, action += 2) {
-        const Step told = m->environment->step(std::span(action, 2));
+    ready.run = [m, draws, stays_near] {
+      const float* draws_of_step = m->actions.data<float>();
+      for (i64 step = 0; step < m->actions.size(0); ++step, draws_of_step += 2) {
+        std::array<float, 2> action = {draws_of_step[0], draws_of_step[1]};
+        if (stays_near) m->environment->weak_action(action);
+        const Step told = m->environment->step(action);
         if (draws) m->environment->render(m->frame.view<u8, 3>());
         if (told.terminated) m->environment->reset(++m->resets);
       }
     };
     ready.check = [m] {
-      std::array<double, 2> state = {};
+      std::vector<double> state(static_cast<std::size_t>(m->environment->state_dim()));
       m->environment->state(state);
-      check(state[0] >= 0 && state[0] < 224 && state[1] >= 0 && state[1] < 224,
-            "bench: tworoom left its picture at ", state[0], ", ", state[1]);
+      for (const double number : state) {
+        check(std::isfinite(number), "bench: ", m->environment->name(), " is at ", number);
+      }
     };
     return ready;
   };
-  return {draws ? "tworoom/step+frame" : "tworoom/step", prepare};
+  return {name + (draws ? "/step+frame" : "/step"), prepare};
 }
 
 // Many environments on the thread team, each step drawn. Times are per step of one of them.
-Figure batch_figure(i64 count) {
+Figure batch_figure(const std::string& name, i64 count) {
   const auto prepare = [=](Context& ctx) {
     struct Memory {
       EnvironmentBatch environments;
       Tensor actions, frames;
       std::vector<Step> steps;
     };
-    auto m = std::make_shared<Memory>(Memory{EnvironmentBatch("tworoom", count),
-                                             normal_values({count, 2}, 1),
-                                             Tensor(DType::uint8, {count, 224, 224, 3}),
-                                             std::vector<Step>(static_cast<std::size_t>(count))});
+    auto m =
+        std::make_shared<Memory>(Memory{EnvironmentBatch(name, count), normal_values({count, 2}, 1),
+                                        Tensor(DType::uint8, {count, 224, 224, 3}),
+                                        std::vector<Step>(static_cast<std::size_t>(count))});
     for (i64 e = 0; e < count; ++e) m->environments[e].reset(static_cast<u64>(e));
+    const bool stays_near = name == "pusht";
     Prepared ready;
     ready.units = count;
     ready.work.bytes = static_cast<double>(m->frames.byte_count() / count);
-    ready.run = [m, &ctx] {
+    ready.run = [m, &ctx, stays_near] {
+      for (i64 e = 0; e < m->environments.size() && stays_near; ++e) {
+        m->environments[e].weak_action({m->actions.data<float>() + 2 * e, 2});
+      }
       m->environments.step(ctx, m->actions.view<float, 2>(), m->steps);
       m->environments.render(ctx, m->frames.view<u8, 4>());
     };
@@ -78,11 +89,11 @@ Figure batch_figure(i64 count) {
       const auto bytes = m->frames.span<u8>();
       check(*std::min_element(bytes.begin(), bytes.end()) <
                 *std::max_element(bytes.begin(), bytes.end()),
-            "bench: tworoom draws pictures of one colour");
+            "bench: pictures are of one colour");
     };
     return ready;
   };
-  return {text("tworoom/step+frame/", count), prepare};
+  return {text(name, "/step+frame/", count), prepare};
 }
 
 // A folder of our own that goes with its last user.
@@ -166,7 +177,13 @@ Figure loader_figure() {
 }  // namespace
 
 std::vector<Figure> world_figures() {
-  return {step_figure(false), step_figure(true), batch_figure(64), record_figure(),
+  return {step_figure("tworoom", false),
+          step_figure("tworoom", true),
+          batch_figure("tworoom", 64),
+          step_figure("pusht", false),
+          step_figure("pusht", true),
+          batch_figure("pusht", 64),
+          record_figure(),
           loader_figure()};
 }
 
