@@ -22,8 +22,12 @@ int attribute(const Context& ctx, cudaDeviceAttr which) {
 }
 
 ProductDevice device_of(const Context& ctx) {
-  return {attribute(ctx, cudaDevAttrMultiProcessorCount),
-          attribute(ctx, cudaDevAttrMaxSharedMemoryPerBlockOptin)};
+  ProductDevice device = {attribute(ctx, cudaDevAttrMultiProcessorCount),
+                          attribute(ctx, cudaDevAttrMaxSharedMemoryPerBlockOptin)};
+#if !defined(ORRERY_CUDA_EMULATED)
+  device.warpgroups = attribute(ctx, cudaDevAttrComputeCapabilityMajor) == 9;
+#endif
+  return device;
 }
 
 // rows of one element type to rows of another

@@ -15,12 +15,17 @@
 #include "device/cuda.h"
 #include "ops/activation_device.h"
 #include "ops/gemm_math_device.h"
-#include "ops/gemm_pack.h"
 #include "ops/gemm_rows_device.h"
 
 namespace orrery::cuda {
 
 namespace {
+
+#if defined(ORRERY_CUDA_EMULATED)
+constexpr bool kEmulated = true;
+#else
+constexpr bool kEmulated = false;
+#endif
 
 // (v / 2) (1 + erf(v / sqrt 2)) with erf by formula 7.1.26 of Abramowitz and Stegun, "Handbook of
 // mathematical functions": 1 - t (a1 + t (a2 + ..)) exp(-u^2), t = 1 / (1 + p u), within 1.5e-7.
@@ -90,19 +95,36 @@ __device__ void copy_piece(std::byte* to, const std::byte* from, int bytes) {
   }
 }
 
+// the units of a tile: plain, of warps, of warpgroups
+template <Precision kPrecision, int kTile, bool kKept, bool kTensorCores, bool kWarpgroups>
+struct MathOfUnits {
+  using Type = TensorCores<kPrecision, kTile, kPrecision == Precision::tf32 && !kKept>;
+};
+template <Precision kPrecision, int kTile, bool kKept>
+struct MathOfUnits<kPrecision, kTile, kKept, false, false> {
+  using Type = PlainUnits<kTile>;
+};
+#if !defined(ORRERY_CUDA_EMULATED)
+template <Precision kPrecision, int kTile, bool kKept>
+struct MathOfUnits<kPrecision, kTile, kKept, true, true> {
+  using Type = Warpgroups<kPrecision, kTile>;
+};
+#endif
+template <Precision kPrecision, int kTile, bool kKept>
+using MathOf = MathOfUnits<kPrecision, kTile, kKept, kProductTiles[kTile].tensor_cores,
+                           kProductTiles[kTile].warpgroups>;
+
 template <Precision kPrecision, int kTile, bool kKept>
 struct ProductKernel {
   static constexpr ProductTile kShape = kProductTiles[kTile];
   static constexpr int kThreads = kShape.threads();
   static constexpr bool kCodes = kPrecision == Precision::int8 || kPrecision == Precision::fp8;
-  static constexpr int kBytes = kCodes ? 1 : kPrecision == Precision::bf16 ? 2 : 4;
+  static constexpr int kBytes = static_cast<int>(value_bytes(kPrecision));
   static constexpr int kRowBytes = kShape.rows * kChunkBytes;
   static constexpr int kColBytes = kShape.cols * kChunkBytes;
   static constexpr bool kPlain = kPrecision == Precision::f32;
   using At = Place<kTile>;
-  using Math =
-      std::conditional_t<kPlain, PlainUnits<kTile>,
-                         TensorCores<kPrecision, kTile, kPrecision == Precision::tf32 && !kKept>>;
+  using Math = typename MathOf<kPrecision, kTile, kKept>::Type;
 
   const Product& p;
   const i64 first_row;
@@ -209,6 +231,13 @@ struct ProductKernel {
     }
   }
 
+  // warpgroups read shared memory by another way than threads write it
+  __device__ static void publish() {
+#if !defined(ORRERY_CUDA_EMULATED)
+    if constexpr (kShape.warpgroups) wgmma_publish();
+#endif
+  }
+
   __device__ void run() const {
     const int all_tiles = (p.outputs + kShape.cols - 1) / kShape.cols;
     const int tiles = min(p.group_tiles, all_tiles - first_tile);
@@ -237,6 +266,7 @@ struct ProductKernel {
 #pragma unroll 1
     for (int step = 0; step < steps; ++step) {
       cp_async_wait<kShape.stages - 2>();
+      publish();
       __syncthreads();  // the chunk is there, and nobody reads the one that is overwritten now
       fetch_next(step + kShape.stages - 1);
       const int stage = step % kShape.stages;
@@ -258,7 +288,13 @@ struct ProductKernel {
 template <Precision kPrecision, int kTile, bool kKept>
 __global__ void __launch_bounds__(kProductTiles[kTile].threads(), kProductTiles[kTile].blocks)
     product_kernel(const Product p) {
-  const ProductKernel<kPrecision, kTile, kKept> kernel(p, dynamic_shared<std::byte>());
+  std::byte* shared = dynamic_shared<std::byte>();
+#if !defined(ORRERY_CUDA_EMULATED)
+  if constexpr (kProductTiles[kTile].warpgroups) {
+    shared += (kWgmmaPattern - shared_address(shared) % kWgmmaPattern) % kWgmmaPattern;
+  }
+#endif
+  const ProductKernel<kPrecision, kTile, kKept> kernel(p, shared);
   kernel.run();
 }
 
@@ -276,7 +312,8 @@ void launch_product(const Context& ctx, const ProductPlan& plan, const Product& 
 template <Precision kPrecision, int kTile = 0>
 void launch_tile(const Context& ctx, const ProductPlan& plan, const Product& product) {
   if constexpr (kTile < kProductTileCount) {
-    if constexpr (kProductTiles[kTile].tensor_cores == (kPrecision != Precision::f32)) {
+    if constexpr (has_tile(kProductTiles[kTile], kPrecision) &&
+                  !(kEmulated && kProductTiles[kTile].warpgroups)) {
       if (plan.tile == kTile) {
         return plan.x == Rows::kept ? launch_product<kPrecision, kTile, true>(ctx, plan, product)
                                     : launch_product<kPrecision, kTile, false>(ctx, plan, product);

@@ -9,6 +9,9 @@
 //   put_slice<s>(to, stride)        writes slice s to shared memory
 
 #include "device/ptx.h"
+#if !defined(ORRERY_CUDA_EMULATED)
+#include "device/wgmma.h"
+#endif
 #include "ops/gemm_tiles.h"
 #include "ops/warp_device.h"
 
@@ -114,6 +117,68 @@ class TensorCores {
   const At& at_;
   Sum sums_[kRowTiles * kColTiles][4];
 };
+
+#if !defined(ORRERY_CUDA_EMULATED)
+// wgmma: a warpgroup has 64 rows and all 192 columns, and both factors come from shared memory as
+// they lie there. To a warp its sums look like those of 24 sub-tiles of mma.sync.
+template <Precision kPrecision, int kTile>
+class Warpgroups {
+  using At = Place<kTile>;
+  static constexpr int kColTiles = At::kWarpCols / 8;
+  static_assert(At::kWarpRows == 16 && kColTiles == 24);
+
+ public:
+  using Sum = std::conditional_t<kPrecision == Precision::int8, i32, float>;
+  static constexpr int kSums = kColTiles * 4;
+  static constexpr int kSlices = 2;
+
+  __device__ explicit Warpgroups(const At& at) : at_(at) { clear(); }
+  __device__ Sum& sum(int i) { return sums_[i / 4][i % 4]; }
+  __device__ void clear() {
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) sum(i) = 0;
+  }
+
+  // All steps of a chunk: behind the inputs both factors are zeros, and a branch here would make
+  // the compiler wait after every product.
+  __device__ void multiply(const std::byte* x, const std::byte* weight, int) {
+    const std::byte* group = x + at_.row / 64 * 64 * kChunkBytes;
+    const u64 a = wgmma_descriptor(shared_address(group));
+    const u64 b = wgmma_descriptor(shared_address(weight));
+    wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < kChunkBytes / 32; ++step) {
+      multiply_add(sums_, a + 2 * step, b + 2 * step);  // 32 bytes on, counted in 16
+    }
+    wgmma_commit();
+    wgmma_wait<0>();
+  }
+
+  template <int kSlice>
+  __device__ void put_slice(float* to, int stride) const {
+#pragma unroll
+    for (int j = 0; j < kColTiles; ++j) {
+      *reinterpret_cast<float2*>(to + at_.lane / 4 * stride + j * 8 + at_.lane % 4 * 2) =
+          make_float2(static_cast<float>(sums_[j][2 * kSlice]),
+                      static_cast<float>(sums_[j][2 * kSlice + 1]));
+    }
+  }
+
+ private:
+  __device__ static void multiply_add(Sum (&d)[kColTiles][4], u64 a, u64 b) {
+    if constexpr (kPrecision == Precision::bf16) {
+      wgmma_bf16(d, a, b);
+    } else if constexpr (kPrecision == Precision::int8) {
+      wgmma_s8(d, a, b);
+    } else {
+      wgmma_e4m3(d, a, b);
+    }
+  }
+
+  const At& at_;
+  Sum sums_[kColTiles][4];
+};
+#endif
 
 // Plain fused multiply-adds in f32. The lanes of a warp stand 4 by 8, each with kRows rows, four
 // apart, and kCols columns in fours, 32 apart. Per four inputs a thread reads kRows + kCols pieces

@@ -39,11 +39,6 @@ void fill_codes(View<const float, 2> weight, PackedRows& packed) {
 
 }  // namespace
 
-i64 value_bytes(Precision precision) {
-  if (precision == Precision::f32 || precision == Precision::tf32) return 4;
-  return precision == Precision::bf16 ? 2 : 1;
-}
-
 PackedRows pack_rows(View<const float, 2> weight, Precision precision) {
   PackedRows packed;
   packed.row_bytes = (weight.size(1) * value_bytes(precision) + 15) / 16 * 16;

@@ -19,7 +19,10 @@ struct PackedRows {
 // conversion does; bf16 ties to even); int8 and fp8 by quantize_rows. exact
 PackedRows pack_rows(View<const float, 2> weight, Precision precision);
 
-// bytes of one value: 4, 4, 2, 1, 1
-i64 value_bytes(Precision precision);
+// of one value
+constexpr i64 value_bytes(Precision precision) {
+  if (precision == Precision::f32 || precision == Precision::tf32) return 4;
+  return precision == Precision::bf16 ? 2 : 1;
+}
 
 }  // namespace orrery

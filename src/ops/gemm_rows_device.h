@@ -5,6 +5,7 @@
 // memory by a kernel of their own.
 
 #include "device/ptx.h"
+#include "ops/gemm_pack.h"
 #include "ops/gemm_product.h"
 #include "ops/row_codes.h"
 #include "ops/warp_device.h"
@@ -82,7 +83,7 @@ template <Precision kPrecision, int kPairs, typename Place>
 __device__ void put_row(const LaneValues<kPairs>& values, int count, int lane, int multiple,
                         const Place& place_of, float* row_scale) {
   constexpr bool kCodes = kPrecision == Precision::int8 || kPrecision == Precision::fp8;
-  constexpr int kBytes = kCodes ? 1 : kPrecision == Precision::bf16 ? 2 : 4;
+  constexpr int kBytes = static_cast<int>(value_bytes(kPrecision));
   const int end = (count * kBytes + multiple - 1) / multiple * multiple;
   const auto byte_at = [&](int j) { return (64 * j + 2 * lane) * kBytes; };
   const auto place = [&](int j) { return place_of(byte_at(j)); };
@@ -208,12 +209,22 @@ __device__ void keep_rows(const Product& p, i64 first_row, std::byte* x, float* 
   constexpr int kRows = kShape.threads() * kShape.blocks < 512 ? 4 : 2;
   static_assert(kShape.rows % (kWarps * kRows) == 0);
   constexpr int kPlaneBytes = kShape.rows * kChunkBytes;
+  constexpr bool kWholeChunks = kShape.warpgroups;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   prepare_rows<kWarps, kRows>(p, first_row, kShape.rows, [&](int row, const auto& values) {
     const auto place = [&](int byte) {
       return x + byte / kChunkBytes * kPlaneBytes + chunk_place(row, byte % kChunkBytes, row);
     };
     put_row<kPrecision>(values, p.inputs, lane, 32, place, row_scales + row);
+    if constexpr (kWholeChunks) {
+      // these multiply whole chunks: zeros to the end of the last one, which may hold anything
+      constexpr int kBytes = static_cast<int>(value_bytes(kPrecision));
+      const int end = (p.inputs * kBytes + 31) / 32 * 32;
+      const int byte = end + 4 * lane;
+      if (byte < (end + kChunkBytes - 1) / kChunkBytes * kChunkBytes) {
+        *reinterpret_cast<u32*>(place(byte)) = 0;
+      }
+    }
   });
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "device/wgmma_layout.h"
 #include "ops/gemm_pack.h"
 
 namespace orrery {
@@ -107,7 +108,7 @@ i64 product_shared_bytes(const ProductTile& tile, const ProductShape& shape) {
   const i64 chunks = pieces(shape.inputs * value_bytes(shape.precision), kChunkBytes);
   const i64 x = tile.rows * kChunkBytes * (shape.x == Rows::kept ? chunks : tile.stages);
   const i64 weight = static_cast<i64>(tile.cols) * kChunkBytes * tile.stages;
-  return x + weight + product_extra_bytes(tile);
+  return x + weight + product_extra_bytes(tile) + (tile.warpgroups ? kWgmmaPattern : 0);
 }
 
 ProductPlan plan_product(const ProductShape& shape, const ProductDevice& device,
@@ -118,7 +119,8 @@ ProductPlan plan_product(const ProductShape& shape, const ProductDevice& device,
     const ProductTile& tile = kProductTiles[t];
     const bool named = tile_of(wanted) == tile.name;
     known = known || named;
-    if (tile.tensor_cores != (shape.precision != Precision::f32)) continue;
+    if (!has_tile(tile, shape.precision)) continue;
+    if (tile.warpgroups && !(device.warpgroups && named)) continue;
     if (product_shared_bytes(tile, shape) > device.shared_bytes) continue;
     const i64 col_tiles = pieces(shape.outputs, tile.cols);
     // rows that a block keeps are worth several tiles of columns; others are read for each anyway

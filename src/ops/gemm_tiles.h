@@ -24,6 +24,9 @@ struct ProductTile {
   // the part of the units' rate that the inner loop can reach: operands read per product, warps to
   // hide behind. An estimate from counted instructions, to be replaced when a device has measured
   double share;
+  // products of warpgroups (wgmma) on compute capability 9.0, for bf16, int8 and fp8; a warp's part
+  // is 16 rows of a warpgroup's 64
+  bool warpgroups = false;
 
   constexpr int threads() const { return 32 * row_warps * col_warps * depth_warps; }
 };
@@ -39,12 +42,21 @@ inline constexpr ProductTile kProductTiles[] = {
     {"mma_64x64", true, 64, 64, 2, 2, 1, 4, 3, 0.40},
     {"mma_32x64", true, 32, 64, 1, 1, 4, 4, 2, 0.30},
     {"mma_16x32", true, 16, 32, 1, 1, 4, 4, 4, 0.15},
+    // No device has run this one yet: it is taken only when asked for by name, until one has shown
+    // it right and faster. The only way to fp8's and all of bf16's rate on Hopper.
+    {"wgmma_128x192", true, 128, 192, 8, 1, 1, 3, 1, 0.75, true},
     {"simt_128x128", false, 128, 128, 4, 2, 1, 3, 1, 0.80},
     {"simt_64x64", false, 64, 64, 2, 2, 1, 3, 2, 0.65},
     {"simt_32x32", false, 32, 32, 2, 1, 4, 4, 2, 0.45},
     {"simt_16x32", false, 16, 32, 1, 1, 8, 4, 2, 0.30},
 };
 inline constexpr int kProductTileCount = static_cast<int>(std::size(kProductTiles));
+
+// whether a precision has a tile at all
+constexpr bool has_tile(const ProductTile& tile, Precision precision) {
+  if (tile.warpgroups && precision == Precision::tf32) return false;  // x is rounded in registers
+  return tile.tensor_cores == (precision != Precision::f32);
+}
 
 // Inputs go through shared memory in chunks of this many bytes per row: what one line of the cache
 // holds, and eight pieces of 16 bytes, which the eight rows of a bank conflict can be spread over.
@@ -75,6 +87,7 @@ struct ProductShape {
 struct ProductDevice {
   int multiprocessors = 132;
   i64 shared_bytes = 227 * 1024;  // that one block can have
+  bool warpgroups = false;        // whether wgmma is there: capability 9.0, and not emulated
 };
 
 struct ProductPlan {
@@ -98,7 +111,8 @@ constexpr int product_extra_bytes(const ProductTile& tile) {
               (tile.depth_warps - 1) * tile.rows * tile.cols);
 }
 
-// dynamic shared memory of one block
+// dynamic shared memory of one block; wgmma's patterns of 1024 bytes begin at multiples of that,
+// for which a block takes that much more
 i64 product_shared_bytes(const ProductTile& tile, const ProductShape& shape);
 
 // The tile with the smallest estimate, for rows that are as the shape says. `wanted`, when not

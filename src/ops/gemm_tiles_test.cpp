@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "device/wgmma_layout.h"
 #include "ops/gemm_pack.h"
 
 namespace orrery {
@@ -74,8 +75,9 @@ TEST(ProductTiles, SlicesAreWrittenWithoutConflict) {
 
 TEST(ProductTiles, FitTheirDevice) {
   for (const ProductTile& tile : kProductTiles) {
-    // a block of Ampere has 163 KiB at most, a multiprocessor 65536 registers
-    EXPECT_LE(product_shared_bytes(tile, {1, 1, 192, Precision::tf32}), 163 * 1024) << tile.name;
+    // a block of Ampere has 163 KiB at most, of Hopper 227; a multiprocessor 65536 registers
+    const i64 most = (tile.warpgroups ? 227 : 163) * 1024;
+    EXPECT_LE(product_shared_bytes(tile, {1, 1, 192, Precision::tf32}), most) << tile.name;
     EXPECT_LE(tile.threads(), 1024);
     const int sums = tile.rows * tile.cols / (32 * tile.row_warps * tile.col_warps);
     EXPECT_LE(sums, 96) << tile.name;
@@ -133,17 +135,59 @@ TEST(ProductTiles, RowsAreKeptWhereManyColumnsUseThem) {
 }
 
 TEST(ProductTiles, TakeTheOneAskedFor) {
+  const ProductDevice device = {.warpgroups = true};
   for (const ProductTile& tile : kProductTiles) {
     const ProductShape shape = {100, 300, 200,
                                 tile.tensor_cores ? Precision::int8 : Precision::f32};
-    EXPECT_EQ(kProductTiles[plan_product(shape, {}, tile.name).tile].name,
+    EXPECT_EQ(kProductTiles[plan_product(shape, device, tile.name).tile].name,
               std::string_view(tile.name));
     // the other kind of units has no such tile: it chooses for itself
     const ProductShape other = {100, 300, 200,
                                 tile.tensor_cores ? Precision::f32 : Precision::int8};
-    EXPECT_EQ(plan_product(other, {}, tile.name).tile, plan_product(other, {}).tile);
+    EXPECT_EQ(plan_product(other, device, tile.name).tile, plan_product(other, device).tile);
   }
   EXPECT_THROW(plan_product({1, 1, 1}, {}, "mma_1x1"), Error);
+}
+
+TEST(ProductTiles, WarpgroupsAreTakenOnlyWhenAskedForAndThere) {
+  const ProductShape large = {65792, 192, 768, Precision::bf16};
+  const auto name = [&](const ProductShape& shape, bool there, const char* wanted) {
+    const ProductPlan plan = plan_product(shape, {.warpgroups = there}, wanted);
+    return std::string_view(kProductTiles[plan.tile].name);
+  };
+  EXPECT_EQ(name(large, true, "wgmma_128x192"), "wgmma_128x192");
+  EXPECT_EQ(name(large, true, ""), "mma_128x192");
+  EXPECT_EQ(name(large, false, "wgmma_128x192"), "mma_128x192");
+  ProductShape tf32 = large;
+  tf32.precision = Precision::tf32;
+  EXPECT_EQ(name(tf32, true, "wgmma_128x192"), "mma_128x192");
+}
+
+TEST(ProductTiles, ChunksLieAsWarpgroupsReadThem) {
+  for (int row = 0; row < 128; ++row) {
+    for (int byte = 0; byte < kChunkBytes; ++byte) {
+      EXPECT_EQ(static_cast<u32>(chunk_place(row, byte, row)),
+                wgmma_place(static_cast<u32>(row), static_cast<u32>(byte)));
+    }
+  }
+  // stages and stripes of rows begin where patterns do
+  for (const ProductTile& tile : kProductTiles) {
+    if (!tile.warpgroups) continue;
+    EXPECT_EQ(tile.rows * kChunkBytes % static_cast<int>(kWgmmaPattern), 0);
+    EXPECT_EQ(tile.cols * kChunkBytes % static_cast<int>(kWgmmaPattern), 0);
+    EXPECT_EQ(64 * kChunkBytes % static_cast<int>(kWgmmaPattern), 0);
+  }
+}
+
+TEST(ProductTiles, DescriptorsSayWhereAndHow) {
+  // fields of the PTX ISA: start and strides in 16 bytes, swizzle 1 of 128 bytes
+  const u64 descriptor = wgmma_descriptor(0x12c00 + 32);
+  EXPECT_EQ(descriptor & 0x3fff, (0x12c00u + 32) >> 4);
+  EXPECT_EQ(descriptor >> 32 & 0x3fff, 64u);
+  EXPECT_EQ(descriptor >> 49 & 7, 0u);  // patterns begin at multiples of their size
+  EXPECT_EQ(descriptor >> 62, 1u);
+  // a step of 32 bytes never carries into another field, to the last pattern that a block can have
+  EXPECT_EQ(wgmma_descriptor(227 * 1024) + 6, wgmma_descriptor(227 * 1024 + 96));
 }
 
 TEST(PackRows, RoundsToTf32) {

@@ -257,10 +257,10 @@ TEST(CudaLinear, EveryTileEqualsReference) {
   Context ctx(on_cuda());
   for (const ProductTile& tile : kProductTiles) {
     SCOPED_TRACE(tile.name);
-    if (!tile.tensor_cores) {
-      expect_tile(ctx, tile, Precision::f32);
-    } else {
-      for (const Precision precision : kReduced) expect_tile(ctx, tile, precision);
+    if (tile.warpgroups && cuda_facts().front().major != 9) continue;
+    if (has_tile(tile, Precision::f32)) expect_tile(ctx, tile, Precision::f32);
+    for (const Precision precision : kReduced) {
+      if (has_tile(tile, precision)) expect_tile(ctx, tile, precision);
     }
   }
 }
