@@ -59,6 +59,8 @@ void add_plan(CLI::App& app, int& result) {
   options->planner.add_to(*verb);
   verb->add_option("--horizon", options->plan.horizon, "blocks of actions")->capture_default_str();
   verb->add_option("--seed", options->plan.seed, "seed of the candidates")->capture_default_str();
+  verb->add_option("--budget-ms", options->plan.budget_ms,
+                   "milliseconds that the search may take, 0 for no limit");
   options->device.add_to(*verb);
   verb->add_option("--check-with", options->check_with,
                    "device on which f32 makes the same plan, to compare decisions: cpu, cuda:N");

@@ -30,6 +30,9 @@ struct PlanOptions {
   int horizon = 5;         // blocks
   double initial_std = 1;  // of the z-scored candidates
   std::uint64_t seed = 42;
+  // Milliseconds that the search may take (pictures are encoded before); 0: no limit. It ends with
+  // the best plan it has before the iteration that would go beyond; one is always made.
+  double budget_ms = 0;
 
   // cem and icem
   bool population_std = false;  // spread of elites divided by their number: later releases
@@ -50,6 +53,8 @@ struct PlanOptions {
   double action_limit = 0;
   // The limit is of z-scored numbers, as the released iCEM takes it.
   bool limit_is_z_scored = false;
+
+  bool operator==(const PlanOptions&) const = default;
 };
 
 struct PlannedActions {
@@ -57,7 +62,7 @@ struct PlannedActions {
   // z-scored
   std::vector<std::vector<float>> actions;
   double cost = 0;     // mean cost of the last elites, or see return_best
-  double plan_ms = 0;  // both pictures encoded and the plan found
+  double plan_ms = 0;  // pictures encoded (a goal that stays, once) and the plan found
 };
 
 // Where a model works, and how exactly.

@@ -1,12 +1,15 @@
 #include "orrery/orrery.h"
 
+#include <algorithm>
+#include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "models/lewm/dynamics.h"
 #include "models/lewm/eye.h"
+#include "models/lewm/pilot.h"
 #include "models/lewm/statistics.h"
 #include "plan/choice.h"
 #include "tensor/placed.h"
@@ -35,6 +38,35 @@ PlannerChoice choice_of(const PlanOptions& options) {
   return choice;
 }
 
+// A planner with all its memory, kept while pictures and options stay as they are: the second of a
+// row of plans is captured on a CUDA device, the rest replay it.
+struct Flight {
+  Flight(Context& ctx, const lewm::Model& model, const ActionScale& scale, const PlanOptions& given,
+         const Picture& now)
+      : options(given),
+        noise(given.seed),
+        planner(make_planner(ctx, choice_of(given),
+                             {.environments = 1,
+                              .horizon = given.horizon,
+                              .action_dim = model.config().action.input},
+                             scale, noise)),
+        pilot(ctx, model, *planner, {.height = now.height, .width = now.width}) {}
+
+  bool fits(const PlanOptions& wanted, const Picture& now) const {
+    return wanted == options && now.height == pilot.height() && now.width == pilot.width();
+  }
+
+  PlanOptions options;
+  CounterNoise noise;
+  std::unique_ptr<Search> planner;
+  lewm::Pilot pilot;
+  std::vector<u8> goal;  // the pixels that the pilot's goal was made of
+};
+
+View<const u8, 4> view_of(const Picture& picture) {
+  return {picture.rgb, {1, picture.height, picture.width, 3}};
+}
+
 }  // namespace
 
 const char* version() { return "0.1.0"; }
@@ -44,7 +76,7 @@ struct WorldModel::Parts {
       : ctx({.threads = options.threads, .where = device_from(options.device)}),
         model(ctx, lewm::load_model(path), precision_from(options.precision)),
         statistics(lewm::statistics_of_model(path)),
-        latents(ctx, 2 * model.config().latent()) {
+        latent(ctx, model.config().latent()) {
     const lewm::Config& config = model.config();
     facts.parameters = model.weights().parameters.numel();
     facts.image_size = static_cast<int>(config.encoder.image_size);
@@ -67,26 +99,49 @@ struct WorldModel::Parts {
 
   // an eye for pictures of this size; the last one is kept
   lewm::Eye& eye_for(const Picture& picture) {
-    check(picture.rgb != nullptr, "a picture without pixels was given");
     if (!eye || eye->height() != picture.height || eye->width() != picture.width) {
       eye.emplace(ctx, model, picture.height, picture.width, 1);
     }
     return *eye;
   }
 
-  // into a row of `latents`
-  View<float, 2> encode(const Picture& picture, i64 row) {
-    const auto latent = latents.view<2>({2, model.config().latent()}).slice(0, row, row + 1);
-    eye_for(picture).look(
-        ctx, View<const u8, 4>(picture.rgb, {1, picture.height, picture.width, 3}), latent);
-    return latent;
+  // what plans with these options from pictures of these sizes; the last one is kept
+  Flight& flight_for(const PlanOptions& options, const Picture& now) {
+    if (!flight || !flight->fits(options, now)) {
+      ActionScale scale;
+      if (statistics) scale = {statistics->action_mean, statistics->action_std};
+      flight.reset();  // its memory first
+      flight = std::make_unique<Flight>(ctx, model, scale, options, now);
+    }
+    return *flight;
+  }
+
+  // encodes the goal unless it is the one of the last plan
+  void aim(Flight& at, const Picture& picture) {
+    const std::size_t bytes =
+        static_cast<std::size_t>(picture.height) * static_cast<std::size_t>(picture.width) * 3;
+    if (at.goal.size() == bytes && std::equal(at.goal.begin(), at.goal.end(), picture.rgb)) return;
+    if (picture.height == at.pilot.height() && picture.width == at.pilot.width()) {
+      at.pilot.set_goals(0, view_of(picture));
+    } else {
+      std::vector<float> values(static_cast<std::size_t>(latent.count()));
+      look(picture, values);
+      at.pilot.set_goal_latents(0, View<const float, 2>(values.data(), {1, latent.count()}));
+    }
+    at.goal.assign(picture.rgb, picture.rgb + bytes);
+  }
+
+  void look(const Picture& picture, std::span<float> values) {
+    eye_for(picture).look(ctx, view_of(picture), latent.view<2>({1, latent.count()}));
+    latent.get(values);
   }
 
   Context ctx;
   lewm::Model model;
   std::optional<lewm::Statistics> statistics;
-  Placed<float> latents;  // [2, D]: now and the goal
+  Placed<float> latent;
   std::optional<lewm::Eye> eye;
+  std::unique_ptr<Flight> flight;
   ModelFacts facts;
 };
 
@@ -101,35 +156,31 @@ WorldModel& WorldModel::operator=(WorldModel&&) noexcept = default;
 const ModelFacts& WorldModel::facts() const { return parts_->facts; }
 
 std::vector<float> WorldModel::encode(const Picture& picture) {
+  check(picture.rgb != nullptr, "a picture without pixels was given");
   std::vector<float> latent(static_cast<std::size_t>(parts_->model.config().latent()));
-  parts_->encode(picture, 0);
-  parts_->latents.get(latent);
+  parts_->look(picture, latent);
   return latent;
 }
 
 PlannedActions WorldModel::plan(const Picture& now, const Picture& goal,
                                 const PlanOptions& options) {
+  check(now.rgb != nullptr && goal.rgb != nullptr, "a picture without pixels was given");
   Parts& parts = *parts_;
+  Flight& flight = parts.flight_for(options, now);
   const i64 block = parts.model.config().action.input;
-  CounterNoise noise(options.seed);
-  ActionScale scale;
-  if (parts.statistics) scale = {parts.statistics->action_mean, parts.statistics->action_std};
-  const auto planner = make_planner(
-      parts.ctx, choice_of(options),
-      {.environments = 1, .horizon = options.horizon, .action_dim = block}, scale, noise);
-  lewm::GoalDynamics dynamics(parts.ctx, parts.model,
-                              {.samples = options.samples, .horizon = options.horizon});
   std::vector<float> actions(static_cast<std::size_t>(options.horizon * block));
   float cost = 0;
 
   const double begin = now_s();
-  const auto present = parts.encode(now, 0);
-  const auto target = parts.encode(goal, 1);
-  dynamics.begin(1);
-  dynamics.observe(0, present, {}, target[0]);
-  planner->plan(parts.ctx, dynamics, {},
-                {.actions = View<float, 3>(actions.data(), {1, options.horizon, block}),
-                 .cost = View<float, 1>(&cost, {1})});
+  parts.aim(flight, goal);
+  lewm::Pilot::Sight sight;
+  sight.frames = {now.rgb, {1, 1, now.height, now.width, 3}};
+  PlanRequest request;
+  request.budget_ms = options.budget_ms;
+  flight.pilot.plan(sight, request,
+                    {.actions = View<float, 3>(actions.data(), {1, options.horizon, block}),
+                     .cost = View<float, 1>(&cost, {1}),
+                     .std = {}});
 
   PlannedActions planned;
   planned.plan_ms = 1e3 * (now_s() - begin);

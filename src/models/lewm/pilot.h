@@ -53,6 +53,8 @@ class Pilot {
     dynamics_.imagine(ctx_, environment, plan, latents);
   }
 
+  i64 height() const { return sizes_.height; }
+  i64 width() const { return sizes_.width; }
   GoalDynamics& dynamics() { return dynamics_; }
   bool captured() const { return static_cast<bool>(graph_); }
 
