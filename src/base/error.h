@@ -28,7 +28,8 @@ void check(bool holds, const Parts&... parts) {
 
 }  // namespace orrery
 
-// For our own mistakes, in debug builds; never for input. Device code cannot throw and leaves it out.
+// For our own mistakes, in debug builds; never for input. Device code cannot throw and leaves it
+// out.
 #if defined(NDEBUG) || defined(__CUDA_ARCH__)
 #define ORRERY_ASSERT(condition) static_cast<void>(0)
 #else
