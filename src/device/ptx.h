@@ -12,7 +12,7 @@
 #include "base/types.h"
 
 #if defined(ORRERY_CUDA_EMULATED)
-#include "emulation/fragments.h"
+#include <emulation/fragments.h>  // comes with what stands in for the toolkit
 #endif
 
 namespace orrery {
