@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "device/context.h"
 #include "ops/cpu_path.h"
+#include "tensor/placed.h"
 #include "tensor/view.h"
 
 // A test whose body runs once on every instruction set that this machine has.
@@ -58,36 +59,13 @@ namespace orrery::test {
 
 inline Context::Options on_cuda() { return {.threads = 2, .where = {Device::cuda, 0}}; }
 
-// Values where a context's operations run, filled from and read back by the host.
+// Values where a context's operations run, seen as one row or as rows.
 template <typename T>
-class Buffer {
+class Buffer : public Placed<T> {
  public:
-  Buffer(Context& ctx, const std::vector<T>& values)
-      : ctx_(&ctx), count_(static_cast<i64>(values.size())), block_(ctx, bytes()) {
-    ctx.upload(block_.data(), values.data(), bytes());
-    ctx.synchronize();
-  }
-  // zeros
-  Buffer(Context& ctx, i64 count) : ctx_(&ctx), count_(count), block_(ctx, bytes()) {}
-
-  T* data() { return reinterpret_cast<T*>(block_.data()); }
-  template <int Rank>
-  View<T, Rank> view(typename View<T, Rank>::Sizes sizes) {
-    return View<T, Rank>(data(), sizes);
-  }
-  View<T, 1> flat() { return View<T, 1>(data(), {count_}); }
-  View<T, 2> rows(i64 dim) { return View<T, 2>(data(), {count_ / dim, dim}); }
-  std::vector<T> values() const {
-    std::vector<T> result(static_cast<std::size_t>(count_));
-    ctx_->download(result.data(), block_.data(), bytes());
-    return result;
-  }
-
- private:
-  std::size_t bytes() const { return static_cast<std::size_t>(count_) * sizeof(T); }
-  Context* ctx_;
-  i64 count_;
-  Block block_;
+  using Placed<T>::Placed;
+  View<T, 1> flat() { return this->template view<1>({this->count()}); }
+  View<T, 2> rows(i64 dim) { return this->template view<2>({this->count() / dim, dim}); }
 };
 
 // lengths around every vector width
