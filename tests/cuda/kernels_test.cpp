@@ -43,7 +43,10 @@ std::vector<std::string> device_sources(bool with_headers = false) {
 std::vector<u8> object_with(const std::vector<std::vector<u64>>& entries) {
   std::vector<u8> object(5, 0xEE);
   const auto put = [&](u64 value, int bytes) {
-    for (int i = 0; i < bytes; ++i) object.push_back(static_cast<u8>(value >> (8 * i)));
+    // fields wider than a number are filled up with zeros
+    for (int i = 0; i < bytes; ++i) {
+      object.push_back(static_cast<u8>(i < 8 ? value >> (8 * i) : 0));
+    }
   };
   put(0xBA55ED50, 4), put(1, 2), put(16, 2), put(entries.size() * (64 + 4), 8);
   for (const auto& entry : entries) {
