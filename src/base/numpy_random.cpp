@@ -1,6 +1,7 @@
 #include "base/numpy_random.h"
 
 #include <bit>
+#include <cmath>
 #include <numeric>
 #include <unordered_set>
 #include <utility>
@@ -149,6 +150,32 @@ std::vector<i64> NumpyRandom::choice(i64 count, i64 chosen) {
   }
   shuffle_down_to(1);
   return numbers;
+}
+
+u32 OldNumpyRandom::integer(u32 low, u32 high) {
+  check(low < high, "integer: [", low, ", ", high, ") is empty");
+  const u32 most = high - 1 - low;
+  u32 mask = most;
+  for (const int shift : {1, 2, 4, 8, 16}) mask |= mask >> shift;
+  for (;;) {
+    const u32 draw = word() & mask;
+    if (draw <= most) return low + draw;
+  }
+}
+
+double OldNumpyRandom::normal() {
+  for (;;) {
+    const double x1 = 2 * real() - 1;
+    const double x2 = 2 * real() - 1;
+    const double square = x1 * x1 + x2 * x2;
+    if (square < 1 && square > 0) return std::sqrt(-2 * std::log(square) / square) * x2;
+  }
+}
+
+double OldNumpyRandom::real() {
+  const double high = word() >> 5;
+  const double low = word() >> 6;
+  return (high * 67108864.0 + low) / 9007199254740992.0;  // 2^26, 2^53
 }
 
 }  // namespace orrery

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <random>
 #include <vector>
 
 #include "base/types.h"
@@ -47,6 +48,26 @@ class NumpyRandom {
   std::array<u64, 2> increment_ = {};
   bool has_half_ = false;
   u32 half_ = 0;
+};
+
+// numpy.random.RandomState(seed), as far as published resets use it: MT19937 with masked rejection
+// for integers and the polar method for normals.
+//
+// exact: the values of NumPy 1.x and 2.x, whose old generator is frozen
+class OldNumpyRandom {
+ public:
+  explicit OldNumpyRandom(u64 seed) : words_(static_cast<u32>(seed)) {}
+
+  // randint(low, high): in [low, high). Error when high <= low.
+  u32 integer(u32 low, u32 high);
+  // randn(): of two normals that come at once, the first that NumPy returns
+  double normal();
+
+ private:
+  u32 word() { return static_cast<u32>(words_()); }
+  double real();
+
+  std::mt19937 words_;
 };
 
 }  // namespace orrery

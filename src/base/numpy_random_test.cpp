@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "base/error.h"
 
@@ -134,6 +135,24 @@ TEST(NumpyRandom, DrawsUniformNumbers) {
   NumpyRandom random(42);
   EXPECT_EQ(random.uniform(-1.0, 1.0), 0x1.1887ef345b648p-1);
   EXPECT_EQ(random.uniform(-1.0, 1.0), -0x1.f4b533cb0dc10p-4);
+}
+
+// values of numpy.random.RandomState
+TEST(OldNumpyRandom, RepeatsNumPy) {
+  const auto draws = [](u64 seed) {
+    OldNumpyRandom random(seed);
+    std::vector<double> all;
+    for (int i = 0; i < 3; ++i) all.push_back(random.integer(50, 450));
+    for (int i = 0; i < 2; ++i) all.push_back(random.integer(100, 400));
+    all.push_back(random.normal());
+    return all;
+  };
+  EXPECT_THAT(draws(0), ElementsAre(222, 97, 167, 292, 351, -0x1.2258941855050p+1));
+  EXPECT_THAT(draws(42), ElementsAre(152, 398, 320, 206, 171, -0x1.1ca42ce8158a6p+0));
+  EXPECT_THAT(draws(4294967295), ElementsAre(340, 62, 121, 164, 314, -0x1.8349d42929b6fp-1));
+  OldNumpyRandom random(1);
+  EXPECT_EQ(random.integer(5, 6), 5u);
+  EXPECT_THROW(random.integer(3, 3), Error);
 }
 
 TEST(NumpyRandom, SaysWhatIsWrong) {

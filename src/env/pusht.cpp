@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <random>
 
 #include "base/error.h"
+#include "base/numpy_random.h"
 #include "base/random.h"
 
 namespace orrery {
@@ -24,7 +24,6 @@ constexpr double kCoverageReached = 0.95;
 constexpr double kWeakReach = 100;           // of the weak policy, around the block
 constexpr double kUsualGoalAngle = kPi / 4;  // of the drawn goal, unless a factor says otherwise
 constexpr int kBins = 16;                    // of a discrete action, in distance and in direction
-constexpr int kEngineSteps = 10;             // that contacts are averaged over
 
 // the factors in their sampling order; Factors::Factors lists them in the same
 enum FactorIndex : i64 {
@@ -59,142 +58,12 @@ Factor pair(const char* name, double x, double y, double low, double high, bool 
   return {name, {x, y}, {low, low}, {high, high}, false, drawn};
 }
 
-// Diffusion Policy's nine points of the tee of scale 30, in block coordinates; recovered from its
-// published recordings to 1e-4
-constexpr Point kBlockPoints[] = {
-    {9.2698, 90.0410},   {-60.9835, -1.1867},  {60.9128, -1.3934},
-    {-0.2705, 25.5436},  {-14.0649, 122.8159}, {39.0027, 32.8574},
-    {-39.9664, 32.7297}, {-16.8243, 62.8632},  {23.5415, -1.7003},
-};
-
-std::vector<InfoColumn> columns_of(PushTVariant variant) {
-  constexpr DType kNumber = DType::f64;
-  switch (variant) {
-    case PushTVariant::relative:
-    case PushTVariant::discrete:
-      return {{"proprio", {4}, kNumber},       {"state", {7}, kNumber},
-              {"pos_agent", {2}, kNumber},     {"vel_agent", {2}, kNumber},
-              {"block_pose", {3}, kNumber},    {"goal_pose", {3}, kNumber},
-              {"goal_state", {7}, kNumber},    {"goal_proprio", {4}, kNumber},
-              {"n_contacts", {}, DType::int64}};
-    case PushTVariant::absolute:
-      return {{"state", {5}, kNumber},
-              {"agent_pos", {2}, kNumber},
-              {"coverage", {}, kNumber},
-              {"n_contacts", {}, DType::int64}};
-    case PushTVariant::keypoints:
-      // corners of the two parts; then nine points of the block, the agent, and a mask of ones
-      return {{"state", {5}, kNumber},
-              {"agent_pos", {2}, kNumber},
-              {"environment_state", {16}, kNumber},
-              {"keypoint", {18}, kNumber},
-              {"obs", {40}, kNumber},
-              {"coverage", {}, kNumber},
-              {"n_contacts", {}, DType::int64}};
-    case PushTVariant::dino:
-      return {{"proprio", {4}, DType::f32},
-              {"state", {7}, DType::f32},
-              {"goal_state", {7}, DType::f32},
-              {"n_contacts", {}, DType::int64}};
-  }
-  return {};
-}
-
-struct Name {
-  std::string_view name;
-  PushTVariant variant;
-};
-
-constexpr Name kNames[] = {
-    {"pusht", PushTVariant::relative},          {"pusht-discrete", PushTVariant::discrete},
-    {"pusht-absolute", PushTVariant::absolute}, {"pusht-keypoints", PushTVariant::keypoints},
-    {"pusht-dino", PushTVariant::dino},
-};
-
-void apply_option(std::string_view option, PushTOptions& options) {
-  if (option == "size=96") return void(options.size = 96);
-  if (option == "size=224") return void(options.size = 224);
-  if (option == "size=512") return void(options.size = 512);
-  if (option == "order=angle") return void(options.order = PoseOrder::angle_first);
-  if (option == "order=position") return void(options.order = PoseOrder::position_first);
-  if (option == "motion=kept") return void(options.keeps_motion = true);
-  if (option == "motion=none") return void(options.keeps_motion = false);
-  if (option == "goal=drawn") return void(options.draws_goal = true);
-  if (option == "goal=hidden") return void(options.draws_goal = false);
-  if (option == "control=float32") return void(options.control = pusht::Control::float32);
-  if (option == "control=float64") return void(options.control = pusht::Control::float64);
-  if (option == "polygons=integer") return void(options.polygons = pusht::PolygonRule::integer);
-  if (option == "polygons=real") return void(options.polygons = pusht::PolygonRule::real);
-  fail("unknown option '", option,
-       "' of pusht; known are size=96|224|512, order=angle|position, motion=kept|none, "
-       "goal=drawn|hidden, control=float32|float64, polygons=integer|real");
-}
-
-// NumPy's RandomState(seed), as far as the published resets use it: MT19937 with masked rejection
-// for integers and the polar method for normals.
-class OldNumpyRandom {
- public:
-  explicit OldNumpyRandom(u64 seed) : words_(static_cast<u32>(seed)) {}
-
-  // in [low, high)
-  double integer(u32 low, u32 high) {
-    const u32 most = high - 1 - low;
-    u32 mask = most;
-    for (const int shift : {1, 2, 4, 8, 16}) mask |= mask >> shift;
-    for (;;) {
-      const u32 draw = word() & mask;
-      if (draw <= most) return low + draw;
-    }
-  }
-
-  // of two normals that come at once, the first that NumPy returns
-  double normal() {
-    for (;;) {
-      const double x1 = 2 * real() - 1;
-      const double x2 = 2 * real() - 1;
-      const double square = x1 * x1 + x2 * x2;
-      if (square < 1 && square > 0) return std::sqrt(-2 * std::log(square) / square) * x2;
-    }
-  }
-
- private:
-  u32 word() { return static_cast<u32>(words_()); }
-  double real() {
-    const double high = word() >> 5;
-    const double low = word() >> 6;
-    return (high * 67108864.0 + low) / 9007199254740992.0;  // 2^26, 2^53
-  }
-
-  std::mt19937 words_;
-};
-
 // the value that a component of [-1, 1] stands for among `kBins` bins of equal width
 float bin_of(double share) {
   return static_cast<float>(std::clamp(static_cast<int>(share * kBins), 0, kBins - 1));
 }
 
 }  // namespace
-
-PushTOptions pusht_options(std::string_view name) {
-  const std::size_t colon = std::min(name.find(':'), name.size());
-  const std::string_view variant = name.substr(0, colon);
-  PushTOptions options;
-  const auto* const found = std::find_if(std::begin(kNames), std::end(kNames),
-                                         [&](const Name& entry) { return entry.name == variant; });
-  check(found != std::end(kNames), "unknown variant '", variant, "' of pusht");
-  options.variant = found->variant;
-  if (options.variant == PushTVariant::absolute || options.variant == PushTVariant::keypoints) {
-    options.size = 96;
-    options.order = PoseOrder::position_first;
-  }
-  std::string_view rest = colon == name.size() ? std::string_view() : name.substr(colon + 1);
-  while (!rest.empty()) {
-    const std::size_t comma = std::min(rest.find(','), rest.size());
-    apply_option(rest.substr(0, comma), options);
-    rest.remove_prefix(std::min(comma + 1, rest.size()));
-  }
-  return options;
-}
 
 PushT::Factors::Factors()
     : Variation({
@@ -223,9 +92,7 @@ PushT::PushT(const PushTOptions& options)
   reset(0);
 }
 
-std::string_view PushT::name() const {
-  return kNames[static_cast<std::size_t>(options_.variant)].name;
-}
+std::string_view PushT::name() const { return pusht_name(options_.variant); }
 
 void PushT::reset(u64 seed, const ResetOptions& options) {
   variation_.reset(seed, options);
@@ -475,72 +342,6 @@ void PushT::render_goal(View<u8, 3> frame) const {
   pusht::World world = make_world();
   world.set_state(goal, options_.order);
   render_world(world, frame);
-}
-
-void PushT::info(std::span<double> out) const {
-  check(static_cast<i64>(out.size()) == info_width(), name(), ": info has ", info_width(),
-        " numbers, room for ", out.size());
-  std::size_t at = 0;
-  const auto add = [&](std::initializer_list<double> values) {
-    for (const double value : values) out[at++] = value;
-  };
-  const WorldState now = world_->state();
-  const Point& agent = now.agent;
-  const Point& velocity = now.agent_velocity;
-  const double angle = pusht::wrapped(now.block_angle);
-  const double contacts = std::ceil(static_cast<double>(contact_points()) / kEngineSteps);
-
-  if (absolute()) {
-    add({agent.x, agent.y, now.block.x, now.block.y, angle});
-    add({agent.x, agent.y});
-    if (options_.variant == PushTVariant::keypoints) {
-      const double c = std::cos(now.block_angle);
-      const double s = std::sin(now.block_angle);
-      const auto placed = [&](const Point& p) {
-        return Point{c * p.x - s * p.y + now.block.x, s * p.x + c * p.y + now.block.y};
-      };
-      std::array<double, 16> corners = {};  // zeros beyond the corners of a block of one part
-      std::size_t filled = 0;
-      for (const auto& part : world_->block_parts()) {
-        for (const Point& corner : part) {
-          if (filled == corners.size()) break;
-          const Point p = placed(corner);
-          corners[filled++] = p.x;
-          corners[filled++] = p.y;
-        }
-      }
-      for (const double value : corners) add({value});
-      const std::size_t first = at;
-      for (const Point& point : kBlockPoints) {
-        const Point p = placed(point);
-        add({p.x, p.y});
-      }
-      std::copy_n(out.begin() + static_cast<std::ptrdiff_t>(first), 18,
-                  out.begin() + static_cast<std::ptrdiff_t>(at));
-      at += 18;
-      add({agent.x, agent.y});
-      for (int i = 0; i < 20; ++i) add({1.0});
-    }
-    add({coverage(), contacts});
-    return;
-  }
-
-  const auto add_goal = [&] {
-    for (const double value : goal_) add({value});
-  };
-  add({agent.x, agent.y, velocity.x, velocity.y});
-  add({agent.x, agent.y, now.block.x, now.block.y, angle, velocity.x, velocity.y});
-  if (options_.variant == PushTVariant::dino) {
-    add_goal();
-  } else {
-    add({agent.x, agent.y});
-    add({velocity.x, velocity.y});
-    add({now.block.x, now.block.y, now.block_angle});
-    add({goal_position_.x, goal_position_.y, goal_angle_});
-    add_goal();
-    add({goal_[0], goal_[1], goal_[5], goal_[6]});
-  }
-  add({contacts});
 }
 
 void PushT::random_action(std::span<float> action) const {
