@@ -58,7 +58,7 @@ struct Flight {
 
   PlanOptions options;
   CounterNoise noise;
-  std::unique_ptr<Search> planner;
+  std::unique_ptr<Planner> planner;
   lewm::Pilot pilot;
   std::vector<u8> goal;  // the pixels that the pilot's goal was made of
 };

@@ -62,8 +62,8 @@ class Side {
   Made plan() {
     CounterNoise noise(problem_.seed);
     const auto planner =
-        make_planner(ctx_, problem_.planner, {.horizon = problem_.horizon, .action_dim = width_},
-                     problem_.scale, noise);
+        make_search(ctx_, problem_.planner, {.horizon = problem_.horizon, .action_dim = width_},
+                    problem_.scale, noise);
     Made made;
     planner->observe([&](const SearchIteration<float>& iteration) {
       Seen seen = {values_of(iteration.candidates), values_of(iteration.costs),

@@ -109,9 +109,10 @@ class ClosedLoop {
     goals_there_ = Placed<float>(ctx, count_ * dim_);
     result_.episodes.resize(static_cast<std::size_t>(count_));
     // on a device watching copies every iteration to the host: only for reports
-    watches_ = ctx.device() == Device::cpu || options.films;
+    auto* search = dynamic_cast<Search*>(planner_.get());
+    watches_ = search != nullptr && (ctx.device() == Device::cpu || options.films);
     if (!watches_) return;
-    planner_->observe([this](const SearchIteration<float>& iteration) { watch(iteration); });
+    search->observe([this](const SearchIteration<float>& iteration) { watch(iteration); });
   }
 
   Evaluation run() {
@@ -385,7 +386,7 @@ class ClosedLoop {
   Camera camera_, film_camera_;
   CounterNoise own_noise_;
   lewm::GoalDynamics dynamics_;
-  std::unique_ptr<Search> planner_;
+  std::unique_ptr<Planner> planner_;
   RecedingHorizonPolicy policy_;
 
   Tensor frames_;                       // [n, env height, env width, 3] as drawn

@@ -49,7 +49,7 @@ std::vector<float> reached(PlannerChoice choice, const ActionScale& scale) {
   choice.samples = 50;
   choice.elites = 5;
   choice.iterations = 10;
-  const auto planner = make_planner(ctx, choice, {.horizon = 3, .action_dim = 2}, scale, noise);
+  const auto planner = make_search(ctx, choice, {.horizon = 3, .action_dim = 2}, scale, noise);
   std::vector<float> most(2, 0.0f);
   planner->observe([&](const SearchIteration<float>& seen) {
     for (i64 i = 0; i < seen.candidates.numel(); ++i) {

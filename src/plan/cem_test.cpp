@@ -292,6 +292,8 @@ TEST(Cem, TheObserverSeesEveryIteration) {
       EXPECT_NEAR(figures.elite_mean, elites / 4, 1e-5 * elites);
       EXPECT_NEAR(figures.mean_shift, std::sqrt(shift), 1e-5);
       EXPECT_NEAR(figures.std_mean, spread / 4, 1e-5);
+      // std here is the elites' own
+      EXPECT_NEAR(figures.elite_spread, figures.std_mean, 1e-5);
     }
   });
   plan_with(ctx, cem, world);

@@ -26,9 +26,15 @@ ActionBounds bounds_of(const PlannerChoice& choice, const PlanSizes& sizes,
 
 }  // namespace
 
-std::unique_ptr<Search> make_planner(Context& ctx, const PlannerChoice& choice,
-                                     const PlanSizes& sizes, const ActionScale& scale,
-                                     Noise& noise) {
+std::unique_ptr<Planner> make_planner(Context& ctx, const PlannerChoice& choice,
+                                      const PlanSizes& sizes, const ActionScale& scale,
+                                      Noise& noise) {
+  return make_search(ctx, choice, sizes, scale, noise);
+}
+
+std::unique_ptr<Search> make_search(Context& ctx, const PlannerChoice& choice,
+                                    const PlanSizes& sizes, const ActionScale& scale,
+                                    Noise& noise) {
   const ActionBounds bounds = bounds_of(choice, sizes, scale);
   if (choice.name == "cem") {
     return std::make_unique<Cem>(ctx,

@@ -42,8 +42,12 @@ struct PlannerChoice {
 
 // `scale` is that of the raw actions, empty when actions are planned as they are. Error when the
 // name is unknown or a number makes no sense. `noise` outlives the planner.
-std::unique_ptr<Search> make_planner(Context& ctx, const PlannerChoice& choice,
-                                     const PlanSizes& sizes, const ActionScale& scale,
-                                     Noise& noise);
+std::unique_ptr<Planner> make_planner(Context& ctx, const PlannerChoice& choice,
+                                      const PlanSizes& sizes, const ActionScale& scale,
+                                      Noise& noise);
+
+// The same for a name of those that sample; error for another.
+std::unique_ptr<Search> make_search(Context& ctx, const PlannerChoice& choice,
+                                    const PlanSizes& sizes, const ActionScale& scale, Noise& noise);
 
 }  // namespace orrery

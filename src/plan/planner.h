@@ -1,8 +1,11 @@
 #pragma once
 
+#include <functional>
 #include <span>
+#include <vector>
 
 #include "plan/dynamics.h"
+#include "plan/trace.h"
 
 namespace orrery {
 
@@ -26,6 +29,10 @@ struct BasicPlanRequest {
   // would go beyond, with the best it has; one iteration is always made. Where environments are
   // planned in groups, the limit is each group's.
   double budget_ms = 0;
+  // What the budget is measured by, for tests and simulated time: nanoseconds on a clock that never
+  // goes back, asked by the host at the beginning and after every iteration. Null: the clock of
+  // where the planner works.
+  const std::function<u64()>* clock = nullptr;
 };
 
 // What it answers, into host memory of the caller.
@@ -45,10 +52,21 @@ class BasicPlanner {
   virtual i64 horizon() const = 0;
   virtual i64 action_dim() const = 0;
   virtual i64 max_environments() const = 0;
+  // the most environments, and candidates of each, that it asks a dynamics about in one call
+  virtual i64 most_at_once() const { return max_environments(); }
+  virtual i64 samples() const { return 1; }
+
+  // Where plans from now on tell how they were found, one trace per environment of the dynamics,
+  // emptied when a plan begins; null: nobody wants to know. A traced plan allocates, and on a CUDA
+  // device every iteration is brought to the host.
+  void set_trace(std::vector<PlanTrace>* traces) { traces_ = traces; }
 
   // Error when dynamics, request or result do not fit the planner
   virtual void plan(Context& ctx, BasicDynamics<T>& dynamics, const BasicPlanRequest<T>& request,
                     const BasicPlanResult<T>& result) = 0;
+
+ protected:
+  std::vector<PlanTrace>* traces_ = nullptr;
 };
 
 using PlanRequest = BasicPlanRequest<float>;

@@ -25,6 +25,18 @@ std::size_t bytes_between(From from, To to) {
                                   reinterpret_cast<const std::byte*>(from.data()));
 }
 
+template <typename T>
+void append(const SearchFigures<T>& figures, PlanTrace& trace) {
+  trace.best_cost.push_back(static_cast<double>(figures.best_cost));
+  trace.mean_cost.push_back(static_cast<double>(figures.mean_cost));
+  trace.elite_mean.push_back(static_cast<double>(figures.elite_mean));
+  trace.elite_min.push_back(static_cast<double>(figures.elite_min));
+  trace.elite_max.push_back(static_cast<double>(figures.elite_max));
+  trace.elite_spread.push_back(static_cast<double>(figures.elite_spread));
+  trace.spread.push_back(static_cast<double>(figures.std_mean));
+  trace.mean_shift.push_back(static_cast<double>(figures.mean_shift));
+}
+
 }  // namespace
 
 template <typename T>
@@ -127,11 +139,6 @@ typename BasicSearch<T>::Memory BasicSearch<T>::of_group(const Memory& whole, i6
 template <typename T>
 void BasicSearch<T>::observe(std::function<void(const SearchIteration<T>&)> observer) {
   observer_ = std::move(observer);
-  if (observer_ && device_ != Device::cpu && seen_block_.bytes() == 0) {
-    seen_block_ = Block(block_.bytes());
-    Arena arena(seen_block_);
-    seen_ = lay_out(arena, false);
-  }
 }
 
 template <typename T>
@@ -159,6 +166,9 @@ void BasicSearch<T>::plan(Context& ctx, BasicDynamics<T>& dynamics,
   check(ctx.device() == device_, settings_.name, ": made for ", name_of(device_),
         ", asked to plan on ", name_of(ctx.device()));
   const i64 environments = dynamics.environments();
+  if (this->traces_ != nullptr) {
+    this->traces_->assign(static_cast<std::size_t>(environments), PlanTrace());
+  }
   for (i64 first = 0; first < environments; first += group_) {
     const i64 group = std::min(group_, environments - first);
     prepare(request, first, group);
@@ -188,8 +198,11 @@ void BasicSearch<T>::prepare(const BasicPlanRequest<T>& request, i64 first, i64 
         ": a budget of ", request.budget_ms, " ms, a finite number from 0 up was needed");
   limited_ = request.budget_ms > 0;
   // 0 means no limit, so a budget is one nanosecond at least
-  staging_.clock[kBudget] =
-      limited_ ? std::max<u64>(1, static_cast<u64>(request.budget_ms * 1e6)) : 0;
+  budget_ns_ = limited_ ? std::max<u64>(1, static_cast<u64>(request.budget_ms * 1e6)) : 0;
+  // by a clock of the host the host decides, see iterate_while_wanted
+  clock_ = limited_ ? request.clock : nullptr;
+  if (clock_ != nullptr) began_ns_ = (*clock_)();
+  staging_.clock[kBudget] = clock_ == nullptr ? budget_ns_ : 0;
   staging_.clock[kBegan] = 0;
   staging_.progress[kIterationsDone] = 0;
   staging_.progress[kKeepGoing] = 1;
@@ -234,13 +247,17 @@ void BasicSearch<T>::iterate(Context& ctx, BasicDynamics<T>& dynamics, i64 first
 template <typename T>
 void BasicSearch<T>::iterate_while_wanted(Context& ctx, BasicDynamics<T>& dynamics, i64 first,
                                           i64 group) {
-  if (observer_) look(ctx);
+  if (watched()) look(ctx);
   for (i64 iteration = 0; iteration < settings_.iterations; ++iteration) {
-    if (observer_) std::copy_n(seen_.mean.data(), last_mean_.numel(), last_mean_.data());
+    if (watched()) std::copy_n(seen_.mean.data(), last_mean_.numel(), last_mean_.data());
     iterate(ctx, dynamics, first, group);
-    if (observer_) {
+    if (watched()) {
       look(ctx);
       watch(first, iteration, group);
+    }
+    if (clock_ != nullptr) {
+      ctx.synchronize();
+      if (!another_fits(budget_ns_, (*clock_)() - began_ns_, iteration + 1)) break;
     }
     if (settings_.enough_std > 0 || limited_) {
       i32 wanted = 0;
@@ -282,6 +299,11 @@ const T* BasicSearch<T>::answer(const Memory& memory, i64 e, T& cost) const {
 template <typename T>
 void BasicSearch<T>::look(Context& ctx) {
   if (device_ == Device::cpu) return;
+  if (seen_block_.bytes() == 0) {
+    seen_block_ = Block(block_.bytes());
+    Arena arena(seen_block_);
+    seen_ = lay_out(arena, false);
+  }
   ctx.download(seen_block_.data(), block_.data(), block_.bytes());
 }
 
@@ -304,6 +326,22 @@ void BasicSearch<T>::watch(i64 first, i64 iteration, i64 group) {
       std_sum += static_cast<double>(seen.std.data()[i]);
     }
 
+    // two passes, as the elites' own fit
+    const T* candidates = seen.candidates[e].data();
+    const i64 elites = settings_.elites;
+    double elite_std = 0;
+    for (i64 i = 0; i < width; ++i) {
+      double total = 0, squares = 0;
+      for (i64 k = 0; k < elites; ++k)
+        total += static_cast<double>(candidates[order[k] * width + i]);
+      const double mean = total / static_cast<double>(elites);
+      for (i64 k = 0; k < elites; ++k) {
+        const double away = static_cast<double>(candidates[order[k] * width + i]) - mean;
+        squares += away * away;
+      }
+      elite_std += std::sqrt(squares / static_cast<double>(elites - 1));
+    }
+
     // the elites are sorted and NaN is last, so the ends tell everything; a NaN among them makes
     // all three NaN
     const T best = costs[order[0]];
@@ -313,9 +351,14 @@ void BasicSearch<T>::watch(i64 first, i64 iteration, i64 group) {
                    .elite_mean = seen.cost[e],
                    .elite_min = std::isnan(worst) ? worst : best,
                    .elite_max = worst,
+                   .elite_spread = static_cast<T>(elite_std / static_cast<double>(width)),
                    .mean_shift = static_cast<T>(std::sqrt(shift)),
                    .std_mean = static_cast<T>(std_sum / static_cast<double>(width))};
+    if (this->traces_ != nullptr) {
+      append(figures_[e], (*this->traces_)[static_cast<std::size_t>(first + e)]);
+    }
   }
+  if (!observer_) return;
   observer_({first, iteration, seen.candidates, seen.costs,
              seen.order.slice(1, 0, settings_.elites), seen.weights, seen.mean, seen.std,
              first_of(figures_, group)});

@@ -19,8 +19,9 @@ struct SearchFigures {
   T elite_mean;  // over the elites
   T elite_min;
   T elite_max;
-  T mean_shift;  // length of the step that the mean took
-  T std_mean;    // average of std over blocks and action numbers
+  T elite_spread;  // sample std of the elites, averaged over blocks and action numbers
+  T mean_shift;    // length of the step that the mean took
+  T std_mean;      // average of std over blocks and action numbers
 };
 
 // One iteration of one group as an observer sees it, after mean and std are updated. The views are
@@ -75,10 +76,12 @@ class BasicSearch : public BasicPlanner<T> {
   i64 horizon() const override { return sizes_.horizon; }
   i64 action_dim() const override { return sizes_.action_dim; }
   i64 max_environments() const override { return sizes_.environments; }
+  i64 most_at_once() const override { return group_; }
+  i64 samples() const override { return settings_.samples; }
   const SearchSettings& settings() const { return settings_; }
   const PlanSizes& sizes() const { return sizes_; }
   // whether iterations may be captured and replayed: nobody watches them, and noise is counted
-  bool can_be_captured() const { return !observer_ && noise_->can_be_captured(); }
+  bool can_be_captured() const { return !watched() && noise_->can_be_captured(); }
 
   // Called after every iteration of plan(); empty: nobody watches and no figures are computed. On a
   // CUDA device everything is then copied to the host after every iteration.
@@ -98,8 +101,6 @@ class BasicSearch : public BasicPlanner<T> {
   void finish(Context& ctx);
   void hand_over(const BasicPlanResult<T>& result, i64 first, i64 group) const;
 
-  // environments of one group
-  i64 most_at_once() const { return group_; }
   // On the device: 1 until the last iteration wanted is done, then 0.
   const i32* keep_going() const { return &memory_.progress[1]; }
   // of the group that was handed over last
@@ -139,6 +140,7 @@ class BasicSearch : public BasicPlanner<T> {
  private:
   Memory lay_out(Arena& arena, bool answers_only) const;
   Memory of_group(const Memory& memory, i64 group) const;
+  bool watched() const { return observer_ || this->traces_ != nullptr; }
   void look(Context& ctx);
   void watch(i64 first, i64 iteration, i64 group);
 
@@ -147,8 +149,11 @@ class BasicSearch : public BasicPlanner<T> {
   i64 group_ = 0;  // most environments at once
   Device device_;
   BasicNoise<T>* noise_;
-  i64 given_ = 0;         // blocks of warm start
-  bool limited_ = false;  // a budget was given
+  i64 given_ = 0;                                // blocks of warm start
+  bool limited_ = false;                         // a budget was given
+  const std::function<u64()>* clock_ = nullptr;  // by which it is measured, if not the backend's
+  u64 budget_ns_ = 0;
+  u64 began_ns_ = 0;
 
   Block block_;
   Memory memory_;

@@ -73,7 +73,7 @@ TEST_ON_EVERY_BACKEND(Search, FindsTheBestPlanOfAPointMass) {
     if (!narrows) choice.initial_std = 0.1, choice.iterations = 60;
     // four times the worst of 20 seeds: 1.6e-4, 2.7e-3 and 0.027, for mppi's noise never narrows
     const double tolerance = choice.name == "cem" ? 1e-3 : narrows ? 1e-2 : 0.1;
-    const auto planner = make_planner(ctx, choice, kSizes, {}, noise);
+    const auto planner = make_search(ctx, choice, kSizes, {}, noise);
     HostWorld world;
     const Answer answer = plan_with(ctx, *planner, world.dynamics);
     for (i64 e = 0; e < 3; ++e) {
@@ -89,18 +89,101 @@ TEST_ON_EVERY_BACKEND(Search, FindsTheBestPlanOfAPointMass) {
 TEST_ON_EVERY_BACKEND(Search, ABudgetEndsTheSearchWithTheBestSoFar) {
   for (const char* name : kPlanners) {
     CounterNoise noise(3);
-    const auto planner = make_planner(ctx, choice_of(name, 40, 8, 1000000, 0), kSizes, {}, noise);
+    const auto planner = make_search(ctx, choice_of(name, 40, 8, 1000000, 0), kSizes, {}, noise);
     HostWorld world;
     // a nanosecond is over before one iteration is, which is made all the same
     const Answer answer = plan_with(ctx, *planner, world.dynamics, {.budget_ms = 1e-6});
     EXPECT_EQ(planner->iterations_done(), 1) << name;
-    const auto once = make_planner(ctx, choice_of(name, 40, 8, 1, 0), kSizes, {}, noise);
+    const auto once = make_search(ctx, choice_of(name, 40, 8, 1, 0), kSizes, {}, noise);
     EXPECT_EQ(answer.actions, plan_with(ctx, *once, world.dynamics).actions) << name;
     // a million iterations take longer than this; a few of them do not
     plan_with(ctx, *planner, world.dynamics, {.budget_ms = 50});
     EXPECT_GE(planner->iterations_done(), 1) << name;
     EXPECT_LT(planner->iterations_done(), 1000000) << name;
     EXPECT_THROW(plan_with(ctx, *planner, world.dynamics, {.budget_ms = -1}), Error) << name;
+  }
+}
+
+// A world whose every rollout takes ten milliseconds of a clock of its own.
+class SlowWorld final : public Dynamics {
+ public:
+  static constexpr u64 kRollout = 10'000'000;
+  explicit SlowWorld(Dynamics& inner) : inner_(inner) {}
+  i64 environments() const override { return inner_.environments(); }
+  i64 action_dim() const override { return inner_.action_dim(); }
+  void rollout_cost(Context& ctx, i64 first, View<const float, 4> actions,
+                    View<float, 2> cost) override {
+    inner_.rollout_cost(ctx, first, actions, cost);
+    time += kRollout;
+  }
+  u64 time = 5;
+  const std::function<u64()> clock = [this] { return time; };
+
+ private:
+  Dynamics& inner_;
+};
+
+TEST_ON_EVERY_BACKEND(Search, ABudgetIsKeptByTheClockThatIsGiven) {
+  for (const char* name : kPlanners) {
+    for (const auto& [budget_ms, iterations] :
+         {std::pair{35.0, 3}, std::pair{30.0, 3}, std::pair{29.0, 2}, std::pair{1.0, 1},
+          std::pair{1000.0, 7}}) {
+      CounterNoise noise(3);
+      const auto planner = make_search(ctx, choice_of(name, 40, 8, 7, 2), kSizes, {}, noise);
+      std::vector<i64> made(2);  // by the groups of two and one
+      planner->observe([&](const SearchIteration<float>& seen) {
+        ++made[static_cast<std::size_t>(seen.first_environment / 2)];
+      });
+      HostWorld world;
+      SlowWorld slow(world.dynamics);
+      const Answer answer =
+          plan_with(ctx, *planner, slow, {.budget_ms = budget_ms, .clock = &slow.clock});
+      EXPECT_THAT(made, testing::Each(iterations)) << name << ", " << budget_ms << " ms";
+      const auto as_many =
+          make_search(ctx, choice_of(name, 40, 8, iterations, 2), kSizes, {}, noise);
+      EXPECT_EQ(answer.actions, plan_with(ctx, *as_many, world.dynamics).actions) << name;
+    }
+  }
+}
+
+TEST_ON_EVERY_BACKEND(Search, TracesEveryIterationOfEveryEnvironment) {
+  for (const char* name : kPlanners) {
+    CounterNoise noise(3);
+    const auto planner = make_search(ctx, choice_of(name, 40, 8, 4, 2), kSizes, {}, noise);
+    std::vector<PlanTrace> needed(3), traces;
+    planner->observe([&](const SearchIteration<float>& seen) {
+      for (i64 e = 0; e < seen.costs.size(0); ++e) {
+        PlanTrace& trace = needed[static_cast<std::size_t>(seen.first_environment + e)];
+        const SearchFigures<float>& figures = seen.figures[e];
+        trace.best_cost.push_back(figures.best_cost);
+        trace.mean_cost.push_back(figures.mean_cost);
+        trace.elite_mean.push_back(figures.elite_mean);
+        trace.elite_min.push_back(figures.elite_min);
+        trace.elite_max.push_back(figures.elite_max);
+        trace.elite_spread.push_back(figures.elite_spread);
+        trace.spread.push_back(figures.std_mean);
+        trace.mean_shift.push_back(figures.mean_shift);
+      }
+    });
+    planner->set_trace(&traces);
+    EXPECT_FALSE(planner->can_be_captured());
+    HostWorld world;
+    const Answer traced = plan_with(ctx, *planner, world.dynamics);
+    plan_with(ctx, *planner, world.dynamics);  // a second plan begins a new trace
+    ASSERT_EQ(traces.size(), 3u);
+    for (std::size_t e = 0; e < 3; ++e) {
+      for (const TraceColumn& column : kTraceColumns) {
+        auto& values = needed[e].*column.values;
+        values.resize(values.size() / 2);
+        EXPECT_EQ(traces[e].*column.values, values) << name << ", " << column.name;
+      }
+      EXPECT_EQ(traces[e].best_cost.size(), 4u) << name;
+      EXPECT_EQ(traces[e].gradient_norm.size(), 0u) << name;
+    }
+    planner->set_trace(nullptr);
+    planner->observe({});
+    EXPECT_TRUE(planner->can_be_captured());
+    EXPECT_EQ(plan_with(ctx, *planner, world.dynamics).actions, traced.actions) << name;
   }
 }
 
@@ -111,7 +194,7 @@ TEST_ON_EVERY_BACKEND(Search, PlansAsOnTheCpu) {
                            std::vector<i32>& elites) {
         CounterNoise noise(9);
         const auto planner =
-            make_planner(where, choice_of(name, 130, 13, 4, batch), kSizes, {}, noise);
+            make_search(where, choice_of(name, 130, 13, 4, batch), kSizes, {}, noise);
         planner->observe([&](const SearchIteration<float>& seen) {
           candidates.insert(candidates.end(), seen.candidates.data(),
                             seen.candidates.data() + seen.candidates.numel());
@@ -149,7 +232,7 @@ TEST_ON_EVERY_BACKEND(Search, GroupingDoesNotChangeThePlan) {
     std::vector<Answer> answers;
     for (const i64 batch : {1, 2, 0}) {
       CounterNoise noise(9);
-      const auto planner = make_planner(ctx, choice_of(name, 60, 6, 3, batch), kSizes, {}, noise);
+      const auto planner = make_search(ctx, choice_of(name, 60, 6, 3, batch), kSizes, {}, noise);
       HostWorld world;
       answers.push_back(plan_with(ctx, *planner, world.dynamics));
     }
@@ -164,7 +247,7 @@ TEST_ON_EVERY_BACKEND(Search, GroupingDoesNotChangeThePlan) {
 TEST_ON_EVERY_BACKEND(Search, StartsFromTheWarmStart) {
   for (const char* name : kPlanners) {
     CounterNoise noise(9);
-    const auto planner = make_planner(ctx, choice_of(name, 4, 2, 1), kSizes, {}, noise);
+    const auto planner = make_search(ctx, choice_of(name, 4, 2, 1), kSizes, {}, noise);
     std::vector<float> first;
     planner->observe([&](const SearchIteration<float>& seen) {
       first.insert(first.end(), seen.candidates.data(), seen.candidates.data() + kWidth);
@@ -200,7 +283,7 @@ class Proposing final : public Dynamics {
 
 TEST_ON_EVERY_BACKEND(Search, AProposalFillsWhatTheWarmStartLeavesOpen) {
   CounterNoise noise(9);
-  const auto planner = make_planner(ctx, choice_of("cem", 4, 2, 1, 0), kSizes, {}, noise);
+  const auto planner = make_search(ctx, choice_of("cem", 4, 2, 1, 0), kSizes, {}, noise);
   std::vector<float> first;
   planner->observe([&](const SearchIteration<float>& seen) {
     for (i64 e = 0; e < 3; ++e) {
@@ -226,7 +309,7 @@ TEST_ON_EVERY_BACKEND(Search, EndsEarlyWhenNarrowEnough) {
     CounterNoise noise(3);
     PlannerChoice choice = choice_of(name, 100, 10, 40, 0);
     choice.enough_std = 0.02;
-    const auto planner = make_planner(ctx, choice, kSizes, {}, noise);
+    const auto planner = make_search(ctx, choice, kSizes, {}, noise);
     std::vector<float> widest;
     planner->observe([&](const SearchIteration<float>& seen) {
       widest.push_back(0);
@@ -246,7 +329,7 @@ TEST(Search, AllocatesNothingWhilePlanning) {
     Context ctx({.threads = 2});
     CounterNoise noise(2);
     PointMass<float> world(worlds());
-    const auto planner = make_planner(ctx, choice_of(name, 64, 8, 3, 2), kSizes, {}, noise);
+    const auto planner = make_search(ctx, choice_of(name, 64, 8, 3, 2), kSizes, {}, noise);
     i64 seen = 0;
     planner->observe([&seen](const SearchIteration<float>&) { ++seen; });
     Answer answer;
@@ -263,7 +346,7 @@ TEST(Search, PlannersAreChosenByName) {
   CounterNoise noise(1);
   const auto tried = [&](PlannerChoice choice, PlanSizes sizes = kSizes) {
     try {
-      make_planner(ctx, choice, sizes, {}, noise);
+      make_search(ctx, choice, sizes, {}, noise);
     } catch (const Error& error) {
       return std::string(error.what());
     }
@@ -305,7 +388,7 @@ TEST(CudaSearch, ReplayedWorkIsThePlan) {
     CounterNoise noise(9);
     PointMassOnDevice world(ctx, worlds());
     const PlannerChoice choice = choice_of(name, 96, 12, 4, 0);
-    const auto planner = make_planner(ctx, choice, kSizes, {}, noise);
+    const auto planner = make_search(ctx, choice, kSizes, {}, noise);
     const std::vector<float> warm = {1, 2, 0.5f, 0.25f, -1, -2};
     std::vector<PlanKey> keys(3);
     const PlanRequest request = {.warm_start = {warm.data(), {3, 1, 2}}, .keys = keys};
@@ -352,7 +435,7 @@ TEST(CudaSearch, ALoopEndsEarlyOnTheDevice) {
   PointMassOnDevice world(ctx, worlds());
   PlannerChoice choice = choice_of("icem", 100, 10, 40, 0);
   choice.enough_std = 0.02;
-  const auto planner = make_planner(ctx, choice, kSizes, {}, noise);
+  const auto planner = make_search(ctx, choice, kSizes, {}, noise);
   const Answer needed = plan_with(ctx, *planner, world);
   const i64 iterations = planner->iterations_done();
   ASSERT_LT(iterations, 40);

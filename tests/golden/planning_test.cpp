@@ -83,6 +83,8 @@ void expect_history(const json& callbacks, const std::string& name, i64 group, i
                name + " mean shift");
   expect_close(static_cast<double>(mine.std_mean), value(at("VarNormRecorder")),
                Tolerance<T>::kAction, name + " std");
+  expect_close(static_cast<double>(mine.elite_spread), value(at("EliteSpreadRecorder")),
+               Tolerance<T>::kAction, name + " elite spread");
 }
 
 // the planner of a case

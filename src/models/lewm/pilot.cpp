@@ -6,15 +6,16 @@
 
 namespace orrery::lewm {
 
-Pilot::Pilot(Context& ctx, const Model& model, Search& planner, Sizes sizes, Objective objective)
+Pilot::Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Objective objective)
     : ctx_(ctx),
       model_(model),
       planner_(planner),
+      search_(dynamic_cast<Search*>(&planner)),
       sizes_(sizes),
       eye_(ctx, model, sizes.height, sizes.width, sizes.environments * sizes.history),
       dynamics_(ctx, model,
                 {.environments = sizes.environments,
-                 .samples = planner.settings().samples,
+                 .samples = planner.samples(),
                  .horizon = planner.horizon(),
                  .history = sizes.history},
                 objective),
@@ -99,35 +100,36 @@ void Pilot::plan(const Sight& sight, const PlanRequest& request, const PlanResul
   dynamics_.begin(environments);
   stage(sight);
 
-  if (ctx_.device() == Device::cpu || !planner_.can_be_captured()) {
+  if (ctx_.device() == Device::cpu || search_ == nullptr || !search_->can_be_captured() ||
+      request.clock != nullptr) {
     see(environments);
     planner_.plan(ctx_, dynamics_, request, result);
     return;
   }
 
-  check_plan("pilot", planner_.sizes(), dynamics_, request, result);
-  planner_.prepare(request, 0, environments);
+  check_plan("pilot", search_->sizes(), dynamics_, request, result);
+  search_->prepare(request, 0, environments);
   if (plans_of_this_size_ == 0) {
     // plainly once: whatever grows with the work has then grown
     see(environments);
-    planner_.begin(ctx_, dynamics_, 0, environments);
-    planner_.iterate_while_wanted(ctx_, dynamics_, 0, environments);
-    planner_.finish(ctx_);
+    search_->begin(ctx_, dynamics_, 0, environments);
+    search_->iterate_while_wanted(ctx_, dynamics_, 0, environments);
+    search_->finish(ctx_);
   } else {
     if (!graph_) {
       graph_ = ctx_.capture_loop(
           [&] {
             see(environments);
-            planner_.begin(ctx_, dynamics_, 0, environments);
+            search_->begin(ctx_, dynamics_, 0, environments);
           },
-          [&] { planner_.iterate(ctx_, dynamics_, 0, environments); },
-          [&] { planner_.finish(ctx_); }, planner_.keep_going());
+          [&] { search_->iterate(ctx_, dynamics_, 0, environments); },
+          [&] { search_->finish(ctx_); }, search_->keep_going());
     }
     ctx_.replay(graph_);
   }
   ++plans_of_this_size_;
   ctx_.synchronize();
-  planner_.hand_over(result, 0, environments);
+  search_->hand_over(result, 0, environments);
 }
 
 void Pilot::read_latents(View<float, 3> latents) {

@@ -12,8 +12,8 @@ namespace orrery::lewm {
 // On a CUDA device all of it is captured at the second plan and is from then on one launch:
 // pictures go there, plans come back, and the host decides nothing in between. Pictures, action
 // history, warm start, keys, bounds and time limit may be others every time; only the number of
-// environments decides which captured work is replayed. A planner that is observed, or that reads
-// recorded noise, plans uncaptured.
+// environments decides which captured work is replayed. A planner that is observed, that reads
+// recorded noise or another clock, or that is no Search plans uncaptured.
 //
 // Allocates nothing after the second plan. One thread uses it at a time.
 class Pilot {
@@ -27,7 +27,7 @@ class Pilot {
 
   // Context, model and planner outlive the pilot. Error when the planner was made for fewer
   // environments, plans them in several groups, or does not fit the model.
-  Pilot(Context& ctx, const Model& model, Search& planner, Sizes sizes, Objective objective = {});
+  Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Objective objective = {});
 
   // What environments want to reach, until they are told otherwise. All pictures and latents are
   // the host's.
@@ -65,7 +65,8 @@ class Pilot {
 
   Context& ctx_;
   const Model& model_;
-  Search& planner_;
+  Planner& planner_;
+  Search* search_;  // the same where it is one that can be captured, else null
   Sizes sizes_;
   Eye eye_;
   GoalDynamics dynamics_;

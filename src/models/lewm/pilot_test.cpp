@@ -86,9 +86,9 @@ struct Crew {
     choice.keep = 2;
     choice.batch_size = 0;
     choice.enough_std = enough_std;
-    planner = make_planner(
-        ctx, choice, {.environments = environments, .horizon = kHorizon, .action_dim = kWidth}, {},
-        noise);
+    planner = make_search(ctx, choice,
+                          {.environments = environments, .horizon = kHorizon, .action_dim = kWidth},
+                          {}, noise);
     pilot.emplace(
         ctx, model, *planner,
         Pilot::Sizes{
@@ -189,8 +189,7 @@ TEST(Pilot, SaysWhatItNeeds) {
   q.environments = 3;
   EXPECT_THROW(ask(*crew.pilot, q), Error);
   CounterNoise noise(1);
-  const auto planner =
-      make_planner(ctx, {}, {.horizon = kHorizon, .action_dim = kWidth}, {}, noise);
+  const auto planner = make_search(ctx, {}, {.horizon = kHorizon, .action_dim = kWidth}, {}, noise);
   Pilot fresh(ctx, crew.model, *planner, {.height = kSide, .width = kSide});
   q.environments = 1;
   EXPECT_THROW(ask(fresh, q), Error) << "no goal yet";
