@@ -1,7 +1,6 @@
 #include "models/lewm/dynamics.h"
 
 #include "base/error.h"
-#include "ops/elementwise.h"
 #include "ops/strided.h"
 
 namespace orrery::lewm {
@@ -20,12 +19,13 @@ GoalDynamics::GoalDynamics(Context& ctx, const Model& model, Sizes sizes, Object
     : ctx_(&ctx),
       model_(&model),
       sizes_(sizes),
-      objective_(objective),
+      objective_(std::move(objective)),
       rollout_(make_rollout_state(ctx, model,
                                   {.samples = sizes.samples,
                                    .history = sizes.history,
                                    .blocks = sizes.history - 1 + sizes.horizon,
                                    .environments = sizes.environments})) {
+  check_objective(objective_);
   Arena measure;
   lay_out(measure);
   memory_ = Block(ctx, measure.used());
@@ -86,12 +86,7 @@ void GoalDynamics::rollout_cost(Context& ctx, i64 first_environment, View<const 
                                         : View<const float, 3>(),
            .actions = actions},
           {.last = last});
-  // a goal is one row for all candidates of its environment
-  const View<const float, 3> goals(goals_[first_environment].data(), {group, samples, dim},
-                                   {dim, 0, 1});
-  const float factor =
-      objective_.reduction == Objective::Reduction::sum ? 1.0f : 1.0f / static_cast<float>(dim);
-  squared_distances(ctx, last, goals, factor, cost);
+  objective_cost(ctx, objective_, {last, goals_.slice(0, first_environment, end), actions}, cost);
 }
 
 void GoalDynamics::imagine(Context& ctx, i64 environment, View<const float, 2> plan,

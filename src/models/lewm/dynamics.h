@@ -3,21 +3,18 @@
 #include <memory>
 
 #include "models/lewm/encode.h"
+#include "models/lewm/objective.h"
 #include "models/lewm/rollout.h"
 #include "plan/dynamics.h"
 
 namespace orrery::lewm {
 
-// What distance to the goal means for a plan.
-struct Objective {
-  enum class Reduction { sum, mean };  // over the latent's numbers
-  Reduction reduction = Reduction::sum;
-};
-
 // The planner's view of a LeWM: for each environment the latents of its present frames and of its
 // goal, and
 //
-//   cost[e, s] = sum_d (last predicted latent[e, s, d] - goal latent[e, d])^2
+//   cost[e, s] = objective(last predicted latent[e, s], goal latent[e], actions[e, s])
+//
+// which is sum_d (latent - goal)^2 unless another Objective is given.
 //
 // Latents are set before planning (observe), candidates come z-scored. One block of memory where
 // the context's operations run, which is where all views lie but those of imagine; nothing
@@ -47,6 +44,7 @@ class GoalDynamics final : public Dynamics {
   View<float, 3> contexts() const { return contexts_; }
   View<float, 3> prefixes() const { return prefixes_; }
   View<float, 2> goals() const { return goals_; }
+  const Objective& objective() const { return objective_; }
 
   i64 environments() const override { return environments_; }
   i64 action_dim() const override { return model_->config().action.input; }

@@ -1,0 +1,240 @@
+#include "models/lewm/objective.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "ops/elementwise.h"
+#include "ops/squared_norms.h"
+
+namespace orrery::lewm {
+
+namespace {
+
+// Every cost is goal * |z - g|^2 + control * |a|^2.
+struct Factors {
+  double goal = 0;
+  double control = 0;
+};
+
+void add_term(Measure measure, double weight, const Outcomes& outcomes, Factors& factors) {
+  const auto dim = static_cast<double>(outcomes.latents.size(2));
+  const auto numbers = static_cast<double>(outcomes.actions.size(2) * outcomes.actions.size(3));
+  switch (measure) {
+    case Measure::goal_sum:
+      factors.goal += weight;
+      break;
+    case Measure::goal_mean:
+      factors.goal += weight / dim;
+      break;
+    case Measure::control_sum:
+      factors.control += weight;
+      break;
+    case Measure::control_mean:
+      factors.control += weight / numbers;
+      break;
+    case Measure::largest_action:
+      break;
+  }
+}
+
+Factors factors_of(const Objective& objective, const Outcomes& outcomes) {
+  Factors factors;
+  for (const Term& term : objective.terms) {
+    add_term(term.measure, term.weight, outcomes, factors);
+  }
+  return factors;
+}
+
+// one candidate, taken apart
+struct Candidate {
+  const float* latent;
+  const float* goal;
+  const float* actions;
+  i64 dim;
+  i64 numbers;
+
+  double goal_distance() const {
+    double sum = 0;
+    for (i64 d = 0; d < dim; ++d) {
+      const double away = static_cast<double>(latent[d]) - static_cast<double>(goal[d]);
+      sum += away * away;
+    }
+    return sum;
+  }
+  double control() const {
+    double sum = 0;
+    for (i64 i = 0; i < numbers; ++i) {
+      sum += static_cast<double>(actions[i]) * static_cast<double>(actions[i]);
+    }
+    return sum;
+  }
+  // index of the first largest number
+  i64 largest() const {
+    i64 at = 0;
+    for (i64 i = 1; i < numbers; ++i) {
+      if (std::abs(actions[i]) > std::abs(actions[at])) at = i;
+    }
+    return at;
+  }
+};
+
+Candidate candidate_of(const Outcomes& outcomes, i64 index) {
+  const i64 dim = outcomes.latents.size(2);
+  const i64 numbers = outcomes.actions.size(2) * outcomes.actions.size(3);
+  return {outcomes.latents.data() + index * dim,
+          outcomes.goals.data() + index / outcomes.latents.size(1) * dim,
+          outcomes.actions.data() + index * numbers, dim, numbers};
+}
+
+// slopes of one candidate by goal and control, added
+void add_slopes(const Candidate& x, const Factors& factors, float* latents, float* actions) {
+  for (i64 d = 0; d < x.dim && factors.goal != 0; ++d) {
+    latents[d] += static_cast<float>(
+        2 * factors.goal * (static_cast<double>(x.latent[d]) - static_cast<double>(x.goal[d])));
+  }
+  for (i64 i = 0; i < x.numbers && factors.control != 0; ++i) {
+    actions[i] += static_cast<float>(2 * factors.control * static_cast<double>(x.actions[i]));
+  }
+}
+
+void check_outcomes(const char* name, const Outcomes& outcomes) {
+  const auto& z = outcomes.latents;
+  const auto& a = outcomes.actions;
+  check(outcomes.goals.size(0) == z.size(0) && outcomes.goals.size(1) == z.size(2), name,
+        ": goals are ", outcomes.goals.shape(), ", latents ", z.shape());
+  check(a.size(0) == z.size(0) && a.size(1) == z.size(1), name, ": actions are ", a.shape(),
+        ", latents ", z.shape());
+  check(z.contiguous() && a.contiguous() && outcomes.goals.contiguous(), name,
+        ": contiguous arrays were needed");
+}
+
+void check_slopes(const char* name, const Outcomes& outcomes, const Slopes& slopes) {
+  check(slopes.latents.sizes() == outcomes.latents.sizes() &&
+            slopes.actions.sizes() == outcomes.actions.sizes() && slopes.latents.contiguous() &&
+            slopes.actions.contiguous(),
+        name, ": slopes are ", slopes.latents.shape(), " and ", slopes.actions.shape(), "; ",
+        outcomes.latents.shape(), " and ", outcomes.actions.shape(), " contiguous were needed");
+}
+
+// candidates a worker takes at once
+constexpr i64 kGrain = 16;
+
+}  // namespace
+
+void check_objective(const Objective& objective) {
+  check(!objective.terms.empty(), "objective: no terms were given, at least one was needed");
+  for (const Term& term : objective.terms) {
+    check(std::isfinite(term.weight), "objective: a weight is ", term.weight,
+          ", a finite number was needed");
+    check(term.measure != Measure::largest_action,
+          "objective: the largest action can be a constraint, not a cost");
+  }
+}
+
+void check_constraints(std::span<const Constraint> constraints) {
+  for (const Constraint& constraint : constraints) {
+    check(std::isfinite(constraint.limit), "constraint: the limit is ", constraint.limit,
+          ", a finite number was needed");
+  }
+}
+
+void objective_cost(Context& ctx, const Objective& objective, const Outcomes& outcomes,
+                    View<float, 2> cost) {
+  check_outcomes("objective", outcomes);
+  const auto& z = outcomes.latents;
+  check(cost.size(0) == z.size(0) && cost.size(1) == z.size(1) && cost.contiguous(),
+        "objective: cost is ", cost.shape(), ", latents ", z.shape());
+  const Factors factors = factors_of(objective, outcomes);
+  // a goal is one row for all candidates of its environment
+  const View<const float, 3> goals(outcomes.goals.data(), z.sizes(), {z.size(2), 0, 1});
+  squared_distances(ctx, z, goals, static_cast<float>(factors.goal), cost);
+  if (factors.control == 0) return;
+  const i64 candidates = cost.numel();
+  const View<const float, 2> actions(outcomes.actions.data(),
+                                     {candidates, outcomes.actions.numel() / candidates});
+  add_squared_norms(ctx, actions, static_cast<float>(factors.control), cost.flat());
+}
+
+void objective_slopes(Context& ctx, const Objective& objective, const Outcomes& outcomes,
+                      const Slopes& slopes) {
+  must_be_cpu(ctx, "objective_slopes");
+  check_outcomes("objective", outcomes);
+  check_slopes("objective", outcomes, slopes);
+  const Factors factors = factors_of(objective, outcomes);
+  const i64 candidates = outcomes.latents.size(0) * outcomes.latents.size(1);
+  ctx.parallel_ranges(candidates, kGrain, [&](i64 begin, i64 end, int) {
+    for (i64 index = begin; index < end; ++index) {
+      const Candidate x = candidate_of(outcomes, index);
+      float* latents = slopes.latents.data() + index * x.dim;
+      float* actions = slopes.actions.data() + index * x.numbers;
+      std::fill_n(latents, x.dim, 0.0f);
+      std::fill_n(actions, x.numbers, 0.0f);
+      add_slopes(x, factors, latents, actions);
+    }
+  });
+}
+
+void constraint_values(Context& ctx, std::span<const Constraint> constraints,
+                       const Outcomes& outcomes, View<float, 3> values) {
+  must_be_cpu(ctx, "constraint_values");
+  check_outcomes("constraints", outcomes);
+  const auto count = static_cast<i64>(constraints.size());
+  const i64 candidates = outcomes.latents.size(0) * outcomes.latents.size(1);
+  check(values.numel() == candidates * count && values.size(2) == count && values.contiguous(),
+        "constraints: values are ", values.shape(), ", there are ", count, " constraints of ",
+        candidates, " candidates");
+  ctx.parallel_ranges(candidates, kGrain, [&](i64 begin, i64 end, int) {
+    for (i64 index = begin; index < end; ++index) {
+      const Candidate x = candidate_of(outcomes, index);
+      for (i64 i = 0; i < count; ++i) {
+        const Constraint& one = constraints[static_cast<std::size_t>(i)];
+        double value = -one.limit;
+        if (one.measure == Measure::largest_action) {
+          value += static_cast<double>(std::abs(x.actions[x.largest()]));
+        } else {
+          Factors factors;
+          add_term(one.measure, 1, outcomes, factors);
+          if (factors.goal != 0) value += factors.goal * x.goal_distance();
+          if (factors.control != 0) value += factors.control * x.control();
+        }
+        values.data()[index * count + i] = static_cast<float>(value);
+      }
+    }
+  });
+}
+
+void add_constraint_slopes(Context& ctx, std::span<const Constraint> constraints,
+                           const Outcomes& outcomes, View<const float, 3> weights,
+                           const Slopes& slopes) {
+  must_be_cpu(ctx, "add_constraint_slopes");
+  check_outcomes("constraints", outcomes);
+  check_slopes("constraints", outcomes, slopes);
+  const auto count = static_cast<i64>(constraints.size());
+  const i64 candidates = outcomes.latents.size(0) * outcomes.latents.size(1);
+  check(weights.numel() == candidates * count && weights.size(2) == count && weights.contiguous(),
+        "constraints: weights are ", weights.shape(), ", there are ", count, " constraints of ",
+        candidates, " candidates");
+  ctx.parallel_ranges(candidates, kGrain, [&](i64 begin, i64 end, int) {
+    for (i64 index = begin; index < end; ++index) {
+      const Candidate x = candidate_of(outcomes, index);
+      float* latents = slopes.latents.data() + index * x.dim;
+      float* actions = slopes.actions.data() + index * x.numbers;
+      for (i64 i = 0; i < count; ++i) {
+        const Constraint& one = constraints[static_cast<std::size_t>(i)];
+        const float weight = weights.data()[index * count + i];
+        if (one.measure == Measure::largest_action) {
+          const i64 at = x.largest();
+          const float a = x.actions[at];
+          actions[at] += a > 0 ? weight : a < 0 ? -weight : 0.0f;
+        } else {
+          Factors factors;
+          add_term(one.measure, static_cast<double>(weight), outcomes, factors);
+          add_slopes(x, factors, latents, actions);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace orrery::lewm
