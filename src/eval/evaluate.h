@@ -1,6 +1,8 @@
 #pragma once
 
 #include <functional>
+#include <span>
+#include <vector>
 
 #include "eval/starts.h"
 #include "models/lewm/model.h"
@@ -8,21 +10,57 @@
 
 namespace orrery {
 
+// Recorded frames and their latents, that imagined latents may be shown as.
+struct Gallery {
+  std::vector<Image> frames;
+  Tensor latents;  // [frames, D]
+};
+
+// `size` frames of the recording, or all of fewer, evenly taken.
+Gallery make_gallery(Context& ctx, const lewm::Model& model, const Episodes& episodes, i64 size);
+
+// Who plays: a model and the statistics that its actions are scaled by. Both outlive it.
+struct Player {
+  const lewm::Model& model;
+  const lewm::Statistics& statistics;
+};
+
 // How a closed-loop evaluation is run, beyond its protocol.
 struct EvaluateOptions {
   std::string environment;
-  bool films = false;      // keep what the agent saw, and frames for what it imagined
-  i64 film_side = 112;     // pixels
-  i64 gallery = 1024;      // recorded frames that imagined latents may be shown as
-  Noise* noise = nullptr;  // recorded draws instead of counter-based ones
-  // called after every environment step of the lock-step run
-  std::function<void(i64 step, i64 budget, i64 solved)> progress;
+  i64 side_by_side = 0;  // cases that are played in lock-step, 0: all
+  bool films = false;    // keep what the agent saw, and frames for what it imagined
+  i64 film_side = 112;   // pixels
+  i64 gallery = 1024;    // of evaluate() with films: recorded frames to show imagined latents as
+  const Gallery* shown_as = nullptr;  // of evaluate_cases(): the same, already made
+  Noise* noise = nullptr;  // recorded draws instead of counter-based ones; needs one lock-step run
+  // called after every environment step of a lock-step run, counted over all of them
+  std::function<void(i64 step, i64 steps, i64 solved)> progress;
+  // Called with every episode whose record is complete, group after group. It may take pictures out
+  // of the record.
+  std::function<void(EpisodeRecord&)> finished;
 };
 
-// Plays every case in lock-step: plan when a queue is empty, act, freeze who has finished. Then the
-// random policy plays the same cases. Frames after the start are drawn by the environment and
-// reduced to the recording's size as Pillow does it. The gallery is taken evenly from `episodes`.
-// steady, but for the times
+// Plays the given cases, in groups of side_by_side: plan when a queue is empty, act, freeze who has
+// finished. Then the random policy plays the same cases. Frames after the start are drawn by the
+// environment and reduced to the recording's size as Pillow does it. The records are in the order
+// of the cases.
+//
+// What an episode does follows from the protocol, its case and the case's index alone: any subset
+// of a protocol's cases, in any groups, gives the same records, but for the times. So cases may be
+// split over processes, or played later. On the CPU that holds to the last bit. On a CUDA device
+// products of other sizes may be summed in another order: there it holds to the last bit for groups
+// of one size, and within the tolerances of ops/gemm.h otherwise. An early end of the planner
+// (enough_std) is each episode's own: environments are then planned one by one.
+//
+// Error when model, statistics, protocol and environment do not fit each other. steady, but for the
+// times
+std::vector<EpisodeRecord> evaluate_cases(Context& ctx, const Player& player,
+                                          const Protocol& protocol, std::span<const EvalCase> cases,
+                                          const EvaluateOptions& options);
+
+// The whole evaluation: the protocol's cases of a recording (starts.h), played. steady, but for the
+// times
 Evaluation evaluate(Context& ctx, const lewm::Model& model, const lewm::Statistics& statistics,
                     const Protocol& protocol, const Episodes& episodes,
                     const EvaluateOptions& options);

@@ -3,9 +3,15 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
+#include <limits>
+#include <nlohmann/json.hpp>
 
 #include "data/recorder.h"
+#include "eval/criterion.h"
+#include "eval/records.h"
+#include "io/json.h"
 #include "models/lewm/recipe.h"
 #include "ops/test_support.h"
 
@@ -30,34 +36,53 @@ lewm::Config small_config() {
   return config;
 }
 
-// two plans of two small episodes, with everything that a report looks at or without
-Evaluation played(Context& ctx, bool films) {
-  const std::filesystem::path path =
-      std::filesystem::path(testing::TempDir()) / text("orrery-evaluate-", ::getpid(), ".h5");
-  RecordOptions recording;
-  recording.episodes = 3;
-  recording.max_steps = 30;
-  recording.image_size = 28;
-  record(ctx, recording, path, [](i64, i64) { return true; });
-  const auto episodes = open_episodes(path);
+// Three small recorded episodes of TwoRoom, and how they are played: two plans each.
+class Recording {
+ public:
+  explicit Recording(Context& ctx, i64 episodes = 3)
+      : path_(std::filesystem::path(testing::TempDir()) /
+              text("orrery-evaluate-", ::getpid(), ".h5")) {
+    RecordOptions recording;
+    recording.episodes = episodes;
+    recording.max_steps = 30;
+    recording.image_size = 28;
+    record(ctx, recording, path_, [](i64, i64) { return true; });
+    episodes_ = open_episodes(path_);
+  }
+  ~Recording() {
+    episodes_.reset();
+    std::filesystem::remove(path_);
+  }
+  const Episodes& operator*() const { return *episodes_; }
 
+ private:
+  std::filesystem::path path_;
+  std::unique_ptr<Episodes> episodes_;
+};
+
+Protocol small_protocol(i64 episodes) {
   Protocol protocol;
-  protocol.episodes = 2;
+  protocol.episodes = episodes;
   protocol.goal_offset = 15;
   protocol.budget = 20;
   protocol.plan.horizon = protocol.plan.receding_horizon = 2;
   protocol.planner.samples = 12;
   protocol.planner.elites = 3;
   protocol.planner.iterations = 2;
+  return protocol;
+}
+
+const lewm::Statistics kStatistics = {.action_mean = {0, 0}, .action_std = {1, 1}};
+
+// with everything that a report looks at or without
+Evaluation played(Context& ctx, bool films) {
+  const Recording recording(ctx);
   EvaluateOptions options;
   options.environment = "tworoom";
   options.films = films;
   options.gallery = 5;
-  const lewm::Statistics statistics = {.action_mean = {0, 0}, .action_std = {1, 1}};
   const lewm::Model model(ctx, lewm::seeded_weights(small_config(), "evaluate"));
-  const Evaluation evaluation = evaluate(ctx, model, statistics, protocol, *episodes, options);
-  std::filesystem::remove(path);
-  return evaluation;
+  return evaluate(ctx, model, kStatistics, small_protocol(2), *recording, options);
 }
 
 TEST(Evaluate, TellsWhatWasSeenPlannedAndDone) {
@@ -78,6 +103,181 @@ TEST(Evaluate, TellsWhatWasSeenPlannedAndDone) {
       EXPECT_EQ(plan.nearest.size(), 2u);
     }
   }
+}
+
+// what an episode did, without how long it took
+std::string deed_of(EpisodeRecord record) {
+  for (PlanRecord& plan : record.plans) plan.plan_ms = 0;
+  return json_from_record(record).dump();
+}
+
+// Cases of a protocol, played in the groups given, back in their order.
+std::vector<EpisodeRecord> played_in_groups(Context& ctx, const Protocol& protocol,
+                                            const std::vector<EvalCase>& cases,
+                                            const std::vector<std::vector<std::size_t>>& groups,
+                                            i64 side_by_side = 0) {
+  const lewm::Model model(ctx, lewm::seeded_weights(small_config(), "evaluate"));
+  EvaluateOptions options;
+  options.environment = "tworoom";
+  options.side_by_side = side_by_side;
+  std::vector<EpisodeRecord> records(cases.size());
+  for (const auto& group : groups) {
+    std::vector<EvalCase> some;
+    for (const std::size_t i : group) some.push_back(cases[i]);
+    for (EpisodeRecord& record : evaluate_cases(ctx, {model, kStatistics}, protocol, some, options))
+      records[static_cast<std::size_t>(record.index)] = std::move(record);
+  }
+  return records;
+}
+
+TEST(Evaluate, AnEpisodeDoesNotDependOnWhatIsPlayedBesideIt) {
+  Context ctx({.threads = 2});
+  const Recording recording(ctx, 5);
+  const auto environment = make_environment("tworoom");
+  for (const i64 history : {1, 3}) {
+    Protocol protocol = small_protocol(6);
+    protocol.budget = 30;
+    protocol.plan.history_len = history;
+    protocol.plan.receding_horizon = 1;
+    const auto cases = load_cases(*recording, *environment, protocol);
+    const auto together = played_in_groups(ctx, protocol, cases, {{0, 1, 2, 3, 4, 5}});
+    const auto split = played_in_groups(ctx, protocol, cases, {{0, 2}, {1, 3, 4, 5}});
+    const auto in_turn = played_in_groups(ctx, protocol, cases, {{5, 4, 3, 2, 1, 0}}, 1);
+    protocol.planner.batch_size = 0;
+    const auto one_batch = played_in_groups(ctx, protocol, cases, {{0, 1, 2, 3, 4, 5}}, 4);
+    for (std::size_t e = 0; e < cases.size(); ++e) {
+      EXPECT_EQ(together[e].index, static_cast<i64>(e));
+      EXPECT_EQ(deed_of(together[e]), deed_of(split[e])) << "case " << e;
+      EXPECT_EQ(deed_of(together[e]), deed_of(in_turn[e])) << "case " << e;
+      EXPECT_EQ(deed_of(together[e]), deed_of(one_batch[e])) << "case " << e;
+      // and cases draw numbers of their own
+      if (e > 0) {
+        EXPECT_NE(together[e].actions, together[e - 1].actions);
+      }
+    }
+  }
+}
+
+TEST(Evaluate, HistoryIsWhatWasSeenAndDone) {
+  Context ctx({.threads = 2});
+  const Recording recording(ctx, 5);
+  const auto environment = make_environment("tworoom");
+  Protocol protocol = small_protocol(2);
+  const auto cases = load_cases(*recording, *environment, protocol);
+  const auto without = played_in_groups(ctx, protocol, cases, {{0, 1}});
+  protocol.plan.history_len = 2;
+  const auto with = played_in_groups(ctx, protocol, cases, {{0, 1}});
+  for (std::size_t e = 0; e < cases.size(); ++e) {
+    // there is no past at the first plan: the same one. Then there is
+    ASSERT_EQ(with[e].plans.size(), 2u);
+    EXPECT_EQ(with[e].plans[0].iteration_best, without[e].plans[0].iteration_best);
+    EXPECT_NE(with[e].plans[1].iteration_best, without[e].plans[1].iteration_best);
+  }
+  protocol.plan.history_len = 4;
+  EXPECT_THROW(played_in_groups(ctx, protocol, cases, {{0}}), Error) << "the window is 3 frames";
+}
+
+TEST(Evaluate, GoalsReachedBeforeTheFirstActionAreReplacedWhenAsked) {
+  Context ctx({.threads = 2});
+  const Recording recording(ctx, 5);
+  const auto environment = make_environment("tworoom");
+  Protocol protocol = small_protocol(12);
+  protocol.goal_offset = 4;  // near: many are within the goal's radius
+  const auto solved_among = [&](const std::vector<EvalCase>& cases) {
+    i64 count = 0;
+    for (const EvalCase& one : cases) {
+      environment->reset(0);
+      environment->start_at(one.state, one.goal_state);
+      count += environment->measure().terminated ? 1 : 0;
+    }
+    return count;
+  };
+  const auto published = load_cases(*recording, *environment, protocol);
+  ASSERT_GT(solved_among(published), 0);
+  ASSERT_LT(solved_among(published), 12);
+  protocol.drop_solved = true;
+  const auto kept = load_cases(*recording, *environment, protocol);
+  EXPECT_EQ(solved_among(kept), 0);
+  ASSERT_EQ(kept.size(), published.size());
+  i64 common = 0;
+  for (std::size_t e = 0; e < kept.size(); ++e) {
+    EXPECT_EQ(kept[e].index, static_cast<i64>(e));
+    if (e > 0) {
+      EXPECT_LT(kept[e - 1].start.row, kept[e].start.row) << "sorted, none twice";
+    }
+    for (const EvalCase& one : published) common += one.start.row == kept[e].start.row ? 1 : 0;
+  }
+  EXPECT_EQ(common, 12 - solved_among(published)) << "the others stay";
+  protocol.episodes = static_cast<i64>(valid_start_rows(*recording, protocol.goal_offset).size());
+  EXPECT_THROW(load_cases(*recording, *environment, protocol), Error) << "no row is left";
+}
+
+TEST(Judge, HoldsAskForStepsInARow) {
+  const auto environment = make_environment("tworoom");
+  environment->reset(1);
+  Judge published({.kind = Criterion::Kind::published});
+  Judge held({.kind = Criterion::Kind::held, .hold_steps = 3});
+  const std::vector<bool> there = {false, true, true, false, true, true, true};
+  for (std::size_t t = 0; t < there.size(); ++t) {
+    const Step step = {.terminated = there[t]};
+    EXPECT_EQ(published.succeeded(*environment, step), there[t]);
+    EXPECT_EQ(held.succeeded(*environment, step), t == 6);
+  }
+  EXPECT_THROW(Judge({.kind = Criterion::Kind::held, .hold_steps = 0}), Error);
+}
+
+TEST(Judge, HeldBlocksMustAlsoBeTurnedAsTheGoalIs) {
+  const auto environment = make_environment("pusht");
+  environment->reset(1);
+  const std::vector<double> goal = {100, 100, 300, 300, 0.1, 0, 0};
+  environment->set_goal_state(goal);
+  // 17 degrees off, the other way around the circle; published: up to 20
+  std::vector<double> state = goal;
+  constexpr double kTurn = 2 * 3.14159265358979323846;
+  state[4] = kTurn + 0.1 - 17.0 / 360 * kTurn;
+  environment->set_state(state);
+  EXPECT_NEAR(degrees_to_goal(*environment), 17, 1e-9);
+  ASSERT_TRUE(environment->measure().terminated);
+  Judge held({.kind = Criterion::Kind::held, .hold_steps = 1, .degrees = 15});
+  EXPECT_FALSE(held.succeeded(*environment, environment->measure()));
+  Judge looser({.kind = Criterion::Kind::held, .hold_steps = 1, .degrees = 18});
+  EXPECT_TRUE(looser.succeeded(*environment, environment->measure()));
+}
+
+TEST(EpisodeRecords, ComeBackFromJsonAsTheyWere) {
+  Context ctx({.threads = 2});
+  Evaluation evaluation = played(ctx, false);
+  EpisodeRecord& record = evaluation.episodes[1];
+  record.plans.resize(2, record.plans.at(0));
+  record.plans[0].cost = std::nan("");
+  record.plans[1].cost = -std::numeric_limits<double>::infinity();
+  record.distances[0] = 0.1 + 0.2;  // a number with all its digits
+  const nlohmann::json value = json_from_record(record);
+  const EpisodeRecord back = record_from_json(parse_json(value.dump(), "a test"), "a test");
+  EXPECT_EQ(json_from_record(back), value);
+  EXPECT_EQ(back.actions, record.actions);
+  EXPECT_EQ(back.states, record.states);
+  EXPECT_EQ(back.distances, record.distances);
+  EXPECT_TRUE(std::isnan(back.plans[0].cost));
+  EXPECT_EQ(back.plans[1].cost, record.plans[1].cost);
+  EXPECT_EQ(back.plans[1].surprise, record.plans[1].surprise);
+
+  // whatever is taken away or turned into something else is missed
+  for (const auto& [key, unused] : value.items()) {
+    nlohmann::json damaged = value;
+    damaged.erase(key);
+    EXPECT_THROW(record_from_json(damaged, "a test"), Error) << key;
+    damaged[key] = "else";
+    EXPECT_THROW(record_from_json(damaged, "a test"), Error) << key;
+    damaged[key] = nlohmann::json::array({"else"});
+    EXPECT_THROW(record_from_json(damaged, "a test"), Error) << key;
+  }
+  nlohmann::json damaged = value;
+  damaged["steps"] = u64{1} << 63;
+  EXPECT_THROW(record_from_json(damaged, "a test"), Error);
+  damaged["steps"] = -1;
+  EXPECT_THROW(record_from_json(damaged, "a test"), Error);
+  EXPECT_THROW(record_from_json(7, "a test"), Error);
 }
 
 TEST(CudaEvaluate, PlaysAsTheCpuDoes) {

@@ -18,6 +18,18 @@ struct Start {
   i64 step = 0;  // within the episode
 };
 
+// When an episode counts as a success.
+struct Criterion {
+  enum class Kind {
+    published,  // the environment says that its goal is reached, after any step
+    held        // it says so after hold_steps steps in a row; in PushT the block's angle must be
+                // within `degrees` of the goal's as well. The agent goes on acting meanwhile.
+  };
+  Kind kind = Kind::published;
+  i64 hold_steps = 5;
+  double degrees = 15;
+};
+
 // The evaluation of stable-worldmodel: start rows drawn from a data set, the goal is the row
 // goal_offset later, the first frame and the goal picture are the data set's, an episode succeeds
 // when the environment terminates within the budget.
@@ -28,6 +40,9 @@ struct Protocol {
   i64 budget = 50;       // environment steps
   // true: the rule published before 2026-07-22, which never chooses the last valid row
   bool original_start_rule = false;
+  // beyond what is published: starts at which the goal is reached already are replaced by others
+  bool drop_solved = false;
+  Criterion criterion;
   PlanConfig plan;
   PlannerChoice planner;
 };
@@ -48,10 +63,12 @@ struct PlanRecord {
 };
 
 struct EpisodeRecord {
+  i64 index = 0;  // of the case, in the order of the protocol's starts
   Start start;
   bool success = false;
   bool already_solved = false;  // the goal was reached before the first action
   i64 steps = 0;                // environment steps until success or the end of the budget
+  i64 reached_at = -1;          // steps after which the environment first said so, -1 for never
   // to the goal after each step, in the environment's measure: [steps + 1], the first before any
   std::vector<double> distances;
   bool random_success = false;  // of the random policy from the same start

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/numpy_random.h"
+#include "base/random.h"
 
 namespace orrery {
 
@@ -26,6 +27,72 @@ Image read_frame(const Episodes& episodes, i64 column, i64 row) {
   return image;
 }
 
+// The valid rows of a recording and which of them a protocol chooses. Rows are named by their place
+// among the valid ones.
+class Choice {
+ public:
+  Choice(const Episodes& episodes, const Protocol& protocol)
+      : episodes_(episodes), protocol_(protocol) {
+    check(protocol.episodes >= 1, "evaluation of ", protocol.episodes,
+          " episodes, at least one is needed");
+    check(protocol.goal_offset >= 1, "goal offset is ", protocol.goal_offset,
+          " rows, at least one is needed");
+    valid_ = valid_start_rows(episodes, protocol.goal_offset);
+    count_ = static_cast<i64>(valid_.size()) - (protocol.original_start_rule ? 1 : 0);
+    check(count_ >= protocol.episodes, episodes.name(), " has ", std::max<i64>(count_, 0),
+          " rows with a goal ", protocol.goal_offset, " rows later, ", protocol.episodes,
+          " starts were asked for");
+  }
+
+  std::vector<i64> published() const {
+    std::vector<i64> chosen = NumpyRandom(protocol_.seed).choice(count_, protocol_.episodes);
+    std::sort(chosen.begin(), chosen.end());
+    return chosen;
+  }
+
+  // the same, with replacements for those that are solved
+  template <typename Solved>
+  std::vector<i64> without(const std::vector<i64>& chosen, Solved solved) const {
+    std::vector<i64> kept;
+    for (const i64 index : chosen) {
+      if (!solved(index)) kept.push_back(index);
+    }
+    const u64 order = mix(protocol_.seed, kReplacements);
+    for (i64 i = 0; i < count_ && static_cast<i64>(kept.size()) < protocol_.episodes; ++i) {
+      const auto index =
+          static_cast<i64>(permuted_index(order, static_cast<u64>(count_), static_cast<u64>(i)));
+      if (!std::binary_search(chosen.begin(), chosen.end(), index) && !solved(index)) {
+        kept.push_back(index);
+      }
+    }
+    check(static_cast<i64>(kept.size()) == protocol_.episodes, episodes_.name(), " has only ",
+          kept.size(), " rows at which the goal is not reached already, ", protocol_.episodes,
+          " starts were asked for");
+    std::sort(kept.begin(), kept.end());
+    return kept;
+  }
+
+  Start start_of(i64 index) const {
+    const i64 row = valid_[static_cast<std::size_t>(index)];
+    // the last episode that begins at the row or before it; empty ones begin where the next does
+    i64 low = 0;
+    i64 high = episodes_.count();
+    while (high - low > 1) {
+      const i64 middle = low + (high - low) / 2;
+      (episodes_.offset(middle) <= row ? low : high) = middle;
+    }
+    return {row, low, row - episodes_.offset(low)};
+  }
+
+ private:
+  static constexpr u64 kReplacements = 0xD409;  // keeps this use of the seed apart
+
+  const Episodes& episodes_;
+  const Protocol& protocol_;
+  std::vector<i64> valid_;
+  i64 count_ = 0;  // that may be chosen
+};
+
 }  // namespace
 
 std::vector<i64> valid_start_rows(const Episodes& episodes, i64 goal_offset) {
@@ -39,29 +106,13 @@ std::vector<i64> valid_start_rows(const Episodes& episodes, i64 goal_offset) {
 }
 
 std::vector<Start> choose_starts(const Episodes& episodes, const Protocol& protocol) {
-  check(protocol.episodes >= 1, "evaluation of ", protocol.episodes,
-        " episodes, at least one is needed");
-  check(protocol.goal_offset >= 1, "goal offset is ", protocol.goal_offset,
-        " rows, at least one is needed");
-  const std::vector<i64> valid = valid_start_rows(episodes, protocol.goal_offset);
-  const i64 count = static_cast<i64>(valid.size()) - (protocol.original_start_rule ? 1 : 0);
-  check(count >= protocol.episodes, episodes.name(), " has ", std::max<i64>(count, 0),
-        " rows with a goal ", protocol.goal_offset, " rows later, ", protocol.episodes,
-        " starts were asked for");
-
-  std::vector<i64> chosen = NumpyRandom(protocol.seed).choice(count, protocol.episodes);
-  std::sort(chosen.begin(), chosen.end());
+  const Choice choice(episodes, protocol);
   std::vector<Start> starts;
-  i64 episode = 0;
-  for (const i64 index : chosen) {
-    const i64 row = valid[static_cast<std::size_t>(index)];
-    while (row >= episodes.offset(episode) + episodes.length(episode)) ++episode;
-    starts.push_back({row, episode, row - episodes.offset(episode)});
-  }
+  for (const i64 index : choice.published()) starts.push_back(choice.start_of(index));
   return starts;
 }
 
-std::vector<EvalCase> load_cases(const Episodes& episodes, const Environment& environment,
+std::vector<EvalCase> load_cases(const Episodes& episodes, Environment& environment,
                                  const Protocol& protocol) {
   const i64 states = state_column(episodes, environment);
   const i64 pixels = episodes.column_index("pixels");
@@ -70,8 +121,7 @@ std::vector<EvalCase> load_cases(const Episodes& episodes, const Environment& en
         episodes.name(), ": column pixels holds ", picture.dtype, " ", picture.row,
         ", pictures (h, w, 3) of uint8 were needed");
 
-  std::vector<EvalCase> cases;
-  for (const Start& start : choose_starts(episodes, protocol)) {
+  const auto case_of = [&](const Start& start) {
     EvalCase one;
     one.start = start;
     const i64 goal = start.row + protocol.goal_offset;
@@ -79,8 +129,25 @@ std::vector<EvalCase> load_cases(const Episodes& episodes, const Environment& en
     one.goal_state = one.state;
     episodes.read_f64(states, start.row, start.row + 1, 1, one.state.data());
     episodes.read_f64(states, goal, goal + 1, 1, one.goal_state.data());
-    one.frame = read_frame(episodes, pixels, start.row);
-    one.goal = read_frame(episodes, pixels, goal);
+    return one;
+  };
+
+  const Choice choice(episodes, protocol);
+  std::vector<i64> chosen = choice.published();
+  if (protocol.drop_solved) {
+    chosen = choice.without(chosen, [&](i64 index) {
+      const EvalCase one = case_of(choice.start_of(index));
+      environment.reset(protocol.seed);
+      environment.start_at(one.state, one.goal_state);
+      return environment.measure().terminated;
+    });
+  }
+  std::vector<EvalCase> cases;
+  for (const i64 index : chosen) {
+    EvalCase one = case_of(choice.start_of(index));
+    one.index = static_cast<i64>(cases.size());
+    one.frame = read_frame(episodes, pixels, one.start.row);
+    one.goal = read_frame(episodes, pixels, one.start.row + protocol.goal_offset);
     cases.push_back(std::move(one));
   }
   return cases;

@@ -10,6 +10,9 @@ namespace orrery {
 
 // What one evaluated episode begins with: taken from a recording.
 struct EvalCase {
+  // Its place among the protocol's cases: what is random in the episode hangs on it, so a case
+  // plays the same whatever is played beside it.
+  i64 index = 0;
   Start start;
   std::vector<double> state;       // to put the environment in
   std::vector<double> goal_state;  // goal_offset rows later
@@ -24,9 +27,14 @@ std::vector<i64> valid_start_rows(const Episodes& episodes, i64 goal_offset);
 // original rule of one valid row fewer. Error when the recording has too few valid rows.
 std::vector<Start> choose_starts(const Episodes& episodes, const Protocol& protocol);
 
-// Reads states and pictures. The recording's column of states is the first of pos_agent, state,
-// proprio and observation that is as wide as the environment's state.
-std::vector<EvalCase> load_cases(const Episodes& episodes, const Environment& environment,
+// The protocol's cases in their order: starts chosen, states and pictures read. The recording's
+// column of states is the first of pos_agent, state, proprio and observation that is as wide as the
+// environment's state.
+//
+// With drop_solved the environment is put in every chosen start; where its goal is reached before
+// the first action, the start gives way to the first of all valid rows, in an order drawn from the
+// seed, that is neither chosen nor solved, and all are sorted anew. Error when there are too few.
+std::vector<EvalCase> load_cases(const Episodes& episodes, Environment& environment,
                                  const Protocol& protocol);
 
 }  // namespace orrery
