@@ -139,6 +139,7 @@ void PushT::reset(u64 seed, const ResetOptions& options) {
 }
 
 void PushT::start_world(const WorldState& start) {
+  target_.reset();
   world_ = std::make_unique<pusht::World>(make_world());
   if (options_.keeps_motion && !reset_by_numpy()) {
     world_->set_state({.agent = {goal_[0], goal_[1]},
@@ -228,6 +229,7 @@ WorldState PushT::checked_state(const char* what, std::span<const double> state)
 
 void PushT::set_state(std::span<const double> state) {
   const WorldState wanted = checked_state("state", state);
+  target_.reset();
   if (!options_.keeps_motion) *world_ = make_world();
   world_->set_state(wanted, options_.order);
 }
@@ -291,7 +293,8 @@ Step PushT::step(std::span<const float> action) {
   check(action.size() == 2, name(), ": action has ", action.size(), " numbers, 2 are needed");
   check(std::isfinite(action[0]) && std::isfinite(action[1]), name(), ": action (", action[0], ", ",
         action[1], ") is not finite");
-  world_->drive(target_of(action));
+  target_ = target_of(action);
+  world_->drive(*target_);
   return measure();
 }
 
@@ -334,7 +337,10 @@ void PushT::render_world(const pusht::World& world, View<u8, 3> frame) const {
   painter_.draw(shapes_, marks_, frame);
 }
 
-void PushT::render(View<u8, 3> frame) const { render_world(*world_, frame); }
+void PushT::render(View<u8, 3> frame) const {
+  render_world(*world_, frame);
+  if (options_.draws_action && target_) pusht::draw_cross(*target_, frame);
+}
 
 void PushT::render_goal(View<u8, 3> frame) const {
   const WorldState goal = checked_state(

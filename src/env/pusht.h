@@ -2,6 +2,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -110,6 +111,8 @@ class PushT final : public Environment {
   pusht::BodyShape agent_shape_;
   pusht::BodyShape block_shape_;
   std::unique_ptr<pusht::World> world_;
+  std::optional<pusht::Point>
+      target_;  // of the last step; none after a reset or a state that is set
   // of the last reset, in full precision
   std::array<double, 2> start_agent_ = {};
   std::array<double, 2> start_block_ = {};

@@ -69,19 +69,20 @@ void fill(Canvas& canvas, const std::array<IntPoint, 4>& corners, const Colour& 
 }  // namespace
 
 Painter::Painter(int size) : size_(size) {
-  check(size == 96 || size == 224 || size == kCanvasSize,
-        "pusht: pictures are 96, 224 or 512 pixels a side, ", size, " was asked for");
+  check(size == 96 || size == 224 || size == kCanvasSize || size == 680,
+        "pusht: pictures are 96, 224, 512 or 680 pixels a side, ", size, " was asked for");
   const double scale = static_cast<double>(kCanvasSize) / size;
+  constexpr int kLast = kCanvasSize - 1;
   for (int i = 0; i < size; ++i) {
     const auto source = static_cast<float>((i + 0.5) * scale - 0.5);
-    auto from = static_cast<int>(std::floor(source));
-    float share = source - static_cast<float>(from);
-    if (from < 0 || from >= kCanvasSize - 1) {
-      from = std::clamp(from, 0, kCanvasSize - 1);
-      share = 0;
-    }
-    taps_.push_back({from, static_cast<int>(std::nearbyint((1 - share) * 2048)),
-                     static_cast<int>(std::nearbyint(share * 2048))});
+    const auto from = static_cast<int>(std::floor(source));
+    const float share = source - static_cast<float>(from);
+    const int first = static_cast<int>(std::nearbyint((1 - share) * 2048));
+    const int second = static_cast<int>(std::nearbyint(share * 2048));
+    const int here = std::clamp(from, 0, kLast);
+    down_.push_back({here, std::clamp(from + 1, 0, kLast), first, second});
+    const bool beyond = from < 0 || from >= kLast;
+    across_.push_back(beyond ? Tap{here, here, 2048, 0} : down_.back());
   }
 }
 
@@ -133,33 +134,32 @@ void Painter::draw_window(const Rect& window, std::span<const DrawnShape> shapes
 
 Rect Painter::output_rect(const Rect& canvas) const {
   // the last tap before `end` and the first whose second pixel is not before `begin`
-  const auto first = [&](int begin) {
-    const auto it = std::lower_bound(taps_.begin(), taps_.end(), begin,
-                                     [](const Tap& tap, int at) { return tap.from + 1 < at; });
-    return static_cast<int>(it - taps_.begin());
+  const auto first = [](const std::vector<Tap>& taps, int begin) {
+    const auto it = std::lower_bound(taps.begin(), taps.end(), begin,
+                                     [](const Tap& tap, int at) { return tap.to < at; });
+    return static_cast<int>(it - taps.begin());
   };
-  const auto end = [&](int stop) {
-    const auto it = std::lower_bound(taps_.begin(), taps_.end(), stop,
+  const auto end = [](const std::vector<Tap>& taps, int stop) {
+    const auto it = std::lower_bound(taps.begin(), taps.end(), stop,
                                      [](const Tap& tap, int at) { return tap.from < at; });
-    return static_cast<int>(it - taps_.begin());
+    return static_cast<int>(it - taps.begin());
   };
-  return {first(canvas.x0), first(canvas.y0), end(canvas.x1), end(canvas.y1)};
+  return {first(across_, canvas.x0), first(down_, canvas.y0), end(across_, canvas.x1),
+          end(down_, canvas.y1)};
 }
 
 void Painter::reduce(const Rect& output, View<u8, 3> frame) const {
   for (int y = output.y0; y < output.y1; ++y) {
-    const Tap& down = taps_[static_cast<std::size_t>(y)];
+    const Tap& down = down_[static_cast<std::size_t>(y)];
     const u32* upper = canvas_.row(down.from);
-    const u32* lower = canvas_.row(std::min(down.from + 1, kCanvasSize - 1));
+    const u32* lower = canvas_.row(down.to);
     u8* out = &frame(y, output.x0, 0);
     for (int x = output.x0; x < output.x1; ++x, out += 3) {
-      const Tap& across = taps_[static_cast<std::size_t>(x)];
-      const int x0 = across.from;
-      const int x1 = std::min(x0 + 1, kCanvasSize - 1);
-      const u32 a = upper[x0];
-      const u32 b = upper[x1];
-      const u32 c = lower[x0];
-      const u32 d = lower[x1];
+      const Tap& across = across_[static_cast<std::size_t>(x)];
+      const u32 a = upper[across.from];
+      const u32 b = upper[across.to];
+      const u32 c = lower[across.from];
+      const u32 d = lower[across.to];
       if (a == b && a == c && a == d) {
         // weights sum to 2048 and what truncation takes is less than the rounding gives
         out[0] = static_cast<u8>(a);
@@ -182,10 +182,11 @@ void Painter::reduce(const Rect& output, View<u8, 3> frame) const {
 
 void Painter::patch(const Rect& output, std::span<const DrawnShape> shapes,
                     std::span<const ContactMark> marks, View<u8, 3> frame) {
-  const auto tap = [&](int i) { return taps_[static_cast<std::size_t>(i)].from; };
-  const Rect window = {tap(output.x0), tap(output.y0),
-                       std::min(tap(output.x1 - 1) + 2, kCanvasSize),
-                       std::min(tap(output.y1 - 1) + 2, kCanvasSize)};
+  const auto tap = [](const std::vector<Tap>& taps, int i) {
+    return taps[static_cast<std::size_t>(i)];
+  };
+  const Rect window = {tap(across_, output.x0).from, tap(down_, output.y0).from,
+                       tap(across_, output.x1 - 1).to + 1, tap(down_, output.y1 - 1).to + 1};
   draw_window(window, shapes, marks);
   reduce(output, frame);
 }
@@ -217,6 +218,45 @@ void Painter::draw(std::span<const DrawnShape> shapes, std::span<const ContactMa
   for (const DrawnShape& shape : shapes) add(box_of(shape));
   for (const ContactMark& mark : marks) add(box_of(mark));
   for (const Rect& rect : changed_) patch(rect, shapes, marks, frame);
+}
+
+void draw_cross(const Point& at, View<u8, 3> frame) {
+  const auto height = static_cast<int>(frame.size(0)), width = static_cast<int>(frame.size(1));
+  const int side = std::min(height, width);
+  // numbers as the published code cuts them: towards zero, the factors as doubles
+  const int half = static_cast<int>(8.0 / 96 * side) / 2;
+  const int thick = static_cast<int>(1.0 / 96 * side);
+  // a thick line is a rectangle around it, inclusive, and a disc at each end
+  const int beside = thick > 1 ? (thick + 1) / 2 : 0;
+  const auto cut = [](double value) { return static_cast<int>(std::clamp(value, -kFar, kFar)); };
+  const int x = cut(at.x / kCanvasSize * width), y = cut(at.y / kCanvasSize * height);
+  const auto run = [&](int x1, int x2, int row) {
+    if (row < 0 || row >= height) return;
+    for (int i = std::max(x1, 0); i <= std::min(x2, width - 1); ++i) {
+      u8* pixel = &frame(row, i, 0);
+      pixel[0] = 255;
+      pixel[1] = pixel[2] = 0;
+    }
+  };
+  for (int i = -beside; i <= beside; ++i) run(x - half, x + half, y + i);
+  for (int i = -half; i <= half; ++i) run(x - beside, x + beside, y + i);
+  for (const auto& [cx, cy] :
+       {std::pair(x - half, y), {x + half, y}, {x, y - half}, {x, y + half}}) {
+    // an eighth of the circle, walked with an error that says when to step inwards
+    int error = 0;
+    for (int along = 0, out = beside; along <= out;) {
+      for (const int sign : {-1, 1}) {
+        run(cx - out, cx + out, cy + sign * along);
+        run(cx - along, cx + along, cy + sign * out);
+      }
+      error += 2 * along + 1;
+      ++along;
+      if (error > 0) {
+        error -= 2 * out - 1;
+        --out;
+      }
+    }
+  }
 }
 
 }  // namespace orrery::pusht

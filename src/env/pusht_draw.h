@@ -25,8 +25,10 @@ struct Look {
   bool operator==(const Look&) const = default;
 };
 
-// Pictures of PushT: a canvas of 512 x 512, reduced to `size` x `size` by OpenCV's integer bilinear
+// Pictures of PushT: a canvas of 512 x 512, brought to `size` x `size` by OpenCV's integer bilinear
 // filter without smoothing (scale s = 512 / size; source f = (i + 0.5) s - 0.5; weights in 1/2048).
+// Where an enlarged picture asks for pixels beyond the border, a column takes the last one alone,
+// a row the last one twice, each share cut to a whole number: as OpenCV does.
 //
 // Drawn, in this order: the goal; body parts in the engine's order, filled lightly and outlined
 // (the agent as a disc with a lighter one inside); the four walls; a smooth red line for each
@@ -39,7 +41,7 @@ struct Look {
 // exact
 class Painter {
  public:
-  // size: 96, 224, or 512 for the canvas itself
+  // size: 96, 224, 680, or 512 for the canvas itself
   explicit Painter(int size);
 
   int size() const { return size_; }
@@ -52,9 +54,10 @@ class Painter {
 
  private:
   struct Tap {
-    int from = 0;  // of the canvas; the next one is the other
-    int first = 0;
-    int second = 0;  // weights of 2048
+    int from = 0;  // two pixels of the canvas, the same one twice at its border,
+    int to = 0;
+    int first = 0;  // and their weights of 2048
+    int second = 0;
   };
 
   void draw_window(const Rect& window, std::span<const DrawnShape> shapes,
@@ -68,11 +71,15 @@ class Painter {
 
   int size_;
   Look look_;
-  std::vector<Tap> taps_;  // by output row or column
+  std::vector<Tap> across_, down_;  // by output column and row
   Canvas canvas_;
   bool background_drawn_ = false;
   std::vector<u8> background_;  // [size, size, 3]: goal and walls
   std::vector<Rect> changed_;
 };
+
+// Marks a point of the canvas on a frame [size, size, 3]: the red cross of gym-pusht's large view,
+// by OpenCV's rules for thick lines (8/96 of a side across, 1/96 thick). exact
+void draw_cross(const Point& at, View<u8, 3> frame);
 
 }  // namespace orrery::pusht

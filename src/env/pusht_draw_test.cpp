@@ -98,46 +98,50 @@ TEST(Canvas, Primitives) {
   EXPECT_EQ(canvas.row(5)[4], 0xffffffu);
 }
 
-// OpenCV's integer bilinear reduction, written as the plain formula
-std::vector<u8> reduced(const std::vector<u8>& canvas, int size) {
+// OpenCV's integer bilinear filter, written as the plain formula: columns beyond the border take
+// its pixel, rows beyond it blend its row with itself
+std::vector<u8> resized(const std::vector<u8>& canvas, int size) {
   struct Weights {
-    int from;
-    int first;
-    int second;
+    int from, to;
+    int first, second;
   };
-  std::vector<Weights> weights;
+  std::vector<Weights> across, down;
   for (int i = 0; i < size; ++i) {
     const auto f = static_cast<float>((i + 0.5) * (512.0 / size) - 0.5);
     const int k = static_cast<int>(std::floor(f));
     const float t = f - static_cast<float>(k);
-    weights.push_back({k, static_cast<int>(std::nearbyint((1 - t) * 2048)),
-                       static_cast<int>(std::nearbyint(t * 2048))});
+    down.push_back({std::max(k, 0), std::min(k + 1, 511),
+                    static_cast<int>(std::nearbyint((1 - t) * 2048)),
+                    static_cast<int>(std::nearbyint(t * 2048))});
+    across.push_back(down.back());
+    if (k < 0) across.back() = {0, 0, 2048, 0};
+    if (k >= 511) across.back() = {511, 511, 2048, 0};
   }
   std::vector<u8> result;
-  for (const Weights& v : weights) {
-    for (const Weights& h : weights) {
+  for (const Weights& v : down) {
+    for (const Weights& h : across) {
       for (int c = 0; c < 3; ++c) {
         const auto row = [&](int y) {
-          const u8* s = &canvas[static_cast<std::size_t>((y * 512 + h.from) * 3 + c)];
-          return s[0] * h.first + s[3] * h.second;
+          const u8* s = &canvas[static_cast<std::size_t>(y * 512 * 3 + c)];
+          return s[h.from * 3] * h.first + s[h.to * 3] * h.second;
         };
-        result.push_back(static_cast<u8>((((v.first * (row(v.from) >> 4)) >> 16) +
-                                          ((v.second * (row(v.from + 1) >> 4)) >> 16) + 2) >>
-                                         2));
+        result.push_back(static_cast<u8>(
+            (((v.first * (row(v.from) >> 4)) >> 16) + ((v.second * (row(v.to) >> 4)) >> 16) + 2) >>
+            2));
       }
     }
   }
   return result;
 }
 
-// Frames put together from windows are the reduction of the whole canvas, wherever bodies are.
-TEST(Painter, FramesAreTheReducedCanvas) {
+// Frames put together from windows are the whole canvas resized, wherever bodies are.
+TEST(Painter, FramesAreTheResizedCanvas) {
   Random random(6, 1);
   const BodyShape tee = body_shape(ShapeKind::tee, 30);
   World world(body_shape(ShapeKind::circle, 40), 0, tee, {});
   Look look = {.goal_angle = 0.8, .goal_parts = world.block_parts()};
   std::map<int, Painter> painters;
-  for (const int size : {96, 224, 512}) painters.emplace(size, size);
+  for (const int size : {96, 224, 512, 680}) painters.emplace(size, size);
   std::map<int, std::vector<u8>> frames;
   int touching = 0;
   for (int i = 0; i < 60; ++i) {
@@ -159,10 +163,45 @@ TEST(Painter, FramesAreTheReducedCanvas) {
       frames[size].resize(static_cast<std::size_t>(size * size * 3));
       painter.draw(shapes, marks, View<u8, 3>(frames[size].data(), {size, size, 3}));
     }
-    EXPECT_TRUE(frames[224] == reduced(frames[512], 224)) << i;
-    EXPECT_TRUE(frames[96] == reduced(frames[512], 96)) << i;
+    for (const int size : {96, 224, 680}) {
+      EXPECT_TRUE(frames[size] == resized(frames[512], size)) << i << ", " << size << " pixels";
+    }
   }
   EXPECT_GT(touching, 5);
+}
+
+// rows of a frame of zeros that a cross paints: the number of red pixels in each
+std::vector<int> red_pixels(int size, const Point& at) {
+  std::vector<u8> values(static_cast<std::size_t>(size * size * 3));
+  View<u8, 3> frame(values.data(), {size, size, 3});
+  draw_cross(at, frame);
+  std::vector<int> counts;
+  for (int y = 0; y < size; ++y) {
+    int count = 0;
+    for (int x = 0; x < size; ++x) count += frame(y, x, 0) == 255;
+    if (count > 0) counts.push_back(count);
+  }
+  return counts;
+}
+
+// Counts read off cv2.drawMarker of OpenCV 5.0.0: 8 long and 1 thick, 18 and 2, 56 and 7.
+TEST(Cross, IsOpenCvs) {
+  EXPECT_EQ(red_pixels(96, {256, 256}), (std::vector<int>{1, 1, 1, 1, 9, 1, 1, 1, 1}));
+  EXPECT_EQ(red_pixels(224, {256, 256}),
+            (std::vector<int>{1, 3, 3, 3, 3, 3, 3, 3, 3, 19, 21, 19, 3, 3, 3, 3, 3, 3, 3, 3, 1}));
+  std::vector<int> large = {1, 5, 7, 7};
+  large.insert(large.end(), 24, 9);
+  large.insert(large.end(), {57, 61, 63, 63, 65, 63, 63, 61, 57});
+  large.insert(large.end(), 24, 9);
+  large.insert(large.end(), {7, 7, 5, 1});
+  EXPECT_EQ(red_pixels(680, {256, 256}), large);
+}
+
+TEST(Cross, IsCutAtTheBorder) {
+  // a quarter of it; and one whose centre is just outside, so that only the sides of an arm show
+  EXPECT_EQ(red_pixels(96, {0, 0}), (std::vector<int>{5, 1, 1, 1, 1}));
+  EXPECT_EQ(red_pixels(680, {512, 512}).size(), 31u);
+  EXPECT_EQ(red_pixels(680, {-1e9, 256}).size(), 0u);
 }
 
 TEST(Painter, OtherSizesAreRefused) { EXPECT_THROW(Painter(100), Error); }

@@ -25,19 +25,22 @@ void apply_option(std::string_view option, PushTOptions& options) {
   if (option == "size=96") return void(options.size = 96);
   if (option == "size=224") return void(options.size = 224);
   if (option == "size=512") return void(options.size = 512);
+  if (option == "size=680") return void(options.size = 680);
   if (option == "order=angle") return void(options.order = PoseOrder::angle_first);
   if (option == "order=position") return void(options.order = PoseOrder::position_first);
   if (option == "motion=kept") return void(options.keeps_motion = true);
   if (option == "motion=none") return void(options.keeps_motion = false);
   if (option == "goal=drawn") return void(options.draws_goal = true);
   if (option == "goal=hidden") return void(options.draws_goal = false);
+  if (option == "action=drawn") return void(options.draws_action = true);
+  if (option == "action=hidden") return void(options.draws_action = false);
   if (option == "control=float32") return void(options.control = pusht::Control::float32);
   if (option == "control=float64") return void(options.control = pusht::Control::float64);
   if (option == "polygons=integer") return void(options.polygons = pusht::PolygonRule::integer);
   if (option == "polygons=real") return void(options.polygons = pusht::PolygonRule::real);
   fail("unknown option '", option,
-       "' of pusht; known are size=96|224|512, order=angle|position, motion=kept|none, "
-       "goal=drawn|hidden, control=float32|float64, polygons=integer|real");
+       "' of pusht; known are size=96|224|512|680, order=angle|position, motion=kept|none, "
+       "goal=drawn|hidden, action=drawn|hidden, control=float32|float64, polygons=integer|real");
 }
 
 }  // namespace

@@ -21,13 +21,14 @@ enum class PushTVariant {
 // How numbers and pictures are made where published versions differ.
 struct PushTOptions {
   PushTVariant variant = PushTVariant::relative;
-  int size = 224;  // of frames: 96, 224, 512
+  int size = 224;  // of frames: 96, 224, 512, 680
   // absolute and keypoints set the block's position before its angle, as gym-pusht does
   pusht::PoseOrder order = pusht::PoseOrder::angle_first;
   // set_state leaves the block the velocity and contacts it had, as the published environment does:
   // then the same state can move on differently. Otherwise every set_state is a fresh start.
   bool keeps_motion = false;
   bool draws_goal = true;
+  bool draws_action = false;  // a cross at the target of the last step, as gym-pusht's large view
   // of relative actions
   pusht::Control control = pusht::Control::float64;
   pusht::PolygonRule polygons = pusht::PolygonRule::integer;
@@ -35,8 +36,8 @@ struct PushTOptions {
 
 // "pusht", "pusht-discrete", "pusht-absolute", "pusht-keypoints", "pusht-dino", each with its own
 // defaults, followed by ':' and options with commas between where those shall differ:
-//   size=96|224|512  order=angle|position  motion=kept|none  goal=drawn|hidden
-//   control=float32|float64  polygons=integer|real
+//   size=96|224|512|680  order=angle|position  motion=kept|none  goal=drawn|hidden
+//   action=drawn|hidden  control=float32|float64  polygons=integer|real
 // An unknown option is an error that lists the known ones.
 PushTOptions pusht_options(std::string_view name);
 

@@ -55,10 +55,32 @@ TEST(PushT, NamesAndOptions) {
   EXPECT_EQ(make_environment("pusht-absolute")->state_dim(), 5);
   EXPECT_EQ(make_environment("pusht-dino")->state_dtype(), DType::f32);
   EXPECT_THAT([] { make_environment("pusht:size=97"); },
-              ThrowsMessage<Error>(HasSubstr("size=96|224|512")));
+              ThrowsMessage<Error>(HasSubstr("size=96|224|512|680")));
   EXPECT_THAT([] { make_environment("tworoom:size=96"); },
               ThrowsMessage<Error>(HasSubstr("no options")));
   EXPECT_THAT([] { make_environment("pushed"); }, ThrowsMessage<Error>(HasSubstr("pusht-dino")));
+}
+
+TEST(PushT, ActionsAreMarkedFromTheFirstStepToTheNextStart) {
+  const auto marked = make_environment("pusht-absolute:size=680,action=drawn");
+  const auto plain = make_environment("pusht-absolute:size=680");
+  std::vector<u8> a(680 * 680 * 3), b(a.size());
+  const auto differ = [&] {
+    marked->render(View<u8, 3>(a.data(), {680, 680, 3}));
+    plain->render(View<u8, 3>(b.data(), {680, 680, 3}));
+    return a != b;
+  };
+  for (Environment* environment : {marked.get(), plain.get()}) environment->reset(7);
+  EXPECT_FALSE(differ());
+  for (Environment* environment : {marked.get(), plain.get()}) {
+    environment->step(std::array{300.0f, 200.0f});
+  }
+  EXPECT_TRUE(differ());
+  EXPECT_EQ(a[(265 * 680 + 398) * 3], 255);  // 200 and 300 times 680 / 512
+  std::vector<double> state(5);
+  plain->state(state);
+  for (Environment* environment : {marked.get(), plain.get()}) environment->set_state(state);
+  EXPECT_FALSE(differ());
 }
 
 TEST(PushT, AgentFollowsItsTarget) {

@@ -405,5 +405,28 @@ TEST(GoldenPushT, WeakPolicyIsReplayed) {
   }
 }
 
+// gym-pusht 0.1.5 (pymunk 6, pygame 2.6.1, OpenCV 5.0.0), reset with seed 3: what its render() gave
+// before the first and after some steps.
+TEST(GoldenPushT, LargeViewIsGymPushTs) {
+  constexpr float kTargets[14][2] = {{510, 3},   {354, 339}, {330, 352}, {273, 375}, {197, 397},
+                                     {138, 407}, {100, 422}, {503, 10},  {78, 425},  {87, 451},
+                                     {78, 477},  {45, 484},  {6, 474},   {0, 450}};
+  const std::map<int, std::string> recorded = {
+      {0, "89569abeb6433df1e4e053acea0d6ac4b89b447f0b6896e20c9a47481abbc7ce"},
+      {2, "7cc9c8fbadabf57fdbb05d6686b51abc74741fb1401e8a6b195c5b363d4da19e"},
+      {9, "07735b2c61d469972a39bd93cd0d84b6d6092f2ffaf2ff32ba04a3c7888cb8f1"},
+      {14, "bf615162b82fc2c92420ea259a2aae132eaaa56ab1d71cc0eefd25c0318e58ef"},
+  };
+  PushT environment(pusht_options("pusht-absolute:size=680,action=drawn,polygons=real"));
+  environment.reset(3);
+  std::vector<u8> frame(680 * 680 * 3);
+  for (int t = 0; t <= 14; ++t) {
+    if (t > 0) environment.step(kTargets[t - 1]);
+    if (recorded.count(t) == 0) continue;
+    environment.render(View<u8, 3>(frame.data(), {680, 680, 3}));
+    EXPECT_EQ(sha256_of(std::as_bytes(std::span<const u8>(frame))), recorded.at(t)) << "step " << t;
+  }
+}
+
 }  // namespace
 }  // namespace orrery
