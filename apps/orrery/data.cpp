@@ -209,12 +209,13 @@ void preview(const PreviewArguments& arguments) {
   const auto extension = output.extension();
   if (extension == ".png") {
     write_png(output, contact_sheet(*episodes, arguments.options));
-  } else if (extension == ".mp4") {
+  } else if (extension == ".mp4" || extension == ".gif") {
     write_preview_film(*episodes, output, arguments.options);
   } else if (extension == ".html") {
     write_preview_page(*episodes, output, arguments.options);
   } else {
-    fail("cannot write ", output.string(), ": a preview is a .png (contact sheet), .mp4 or .html");
+    fail("cannot write ", output.string(),
+         ": a preview is a .png (contact sheet), .mp4, .gif or .html");
   }
   std::cout << output.string() << "\n";
 }
@@ -319,7 +320,8 @@ void add_data(CLI::App& app, int&) {
   sub->callback([converting] { convert(*converting); });
 
   const auto showing = std::make_shared<PreviewArguments>();
-  sub = verb->add_subcommand("preview", "a contact sheet (.png), film (.mp4) or page (.html)");
+  sub =
+      verb->add_subcommand("preview", "a contact sheet (.png), film (.mp4, .gif) or page (.html)");
   sub->add_option("file", showing->file, "what to read")->required();
   sub->add_option("--output", showing->output, "the picture, film or page to make")->required();
   sub->add_option("--column", showing->options.column, "of pictures")->capture_default_str();

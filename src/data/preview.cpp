@@ -4,10 +4,13 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/function_ref.h"
 #include "data/summary.h"
+#include "media/gif.h"
 #include "media/resize.h"
 #include "media/video.h"
 
@@ -156,32 +159,71 @@ Image contact_sheet(const Episodes& episodes, const PreviewOptions& options) {
   return sheet;
 }
 
+namespace {
+
+// The frames of a film, with all episodes side by side, one after the other.
+class Frames {
+ public:
+  Frames(const Episodes& episodes, const PreviewOptions& options)
+      : episodes_(&episodes),
+        list_(chosen(episodes, options)),
+        tile_(tile_of(episodes, options)),
+        column_(episodes.column_index(options.column)),
+        across_(columns_for(list_.size())) {
+    const i64 down = (static_cast<i64>(list_.size()) + across_ - 1) / across_;
+    height_ = down * (tile_.height + kGap) + kGap;
+    width_ = across_ * (tile_.width + kGap) + kGap;
+    for (const i64 episode : list_) longest_ = std::max(longest_, episodes.length(episode));
+    check(longest_ > 0, "the episodes asked for are empty");
+  }
+
+  i64 height() const { return height_; }
+  i64 width() const { return width_; }
+
+  void each(FunctionRef<void(View<const u8, 3>)> take) const {
+    Image frame = paper(height_, width_);
+    for (i64 t = 0; t < longest_; ++t) {
+      for (std::size_t i = 0; i < list_.size(); ++i) {
+        if (t >= episodes_->length(list_[i])) continue;  // stands still
+        const auto at = static_cast<i64>(i);
+        paste(picture_of(*episodes_, column_, episodes_->offset(list_[i]) + t), tile_,
+              kGap + at / across_ * (tile_.height + kGap),
+              kGap + at % across_ * (tile_.width + kGap), frame);
+      }
+      take(std::as_const(frame).view());
+    }
+  }
+
+ private:
+  const Episodes* episodes_;
+  std::vector<i64> list_;
+  Tile tile_;
+  i64 column_;
+  i64 across_;
+  i64 height_ = 0, width_ = 0, longest_ = 0;
+};
+
+}  // namespace
+
 void write_preview_film(const Episodes& episodes, const std::filesystem::path& path,
                         const PreviewOptions& options) {
-  const std::vector<i64> list = chosen(episodes, options);
-  const Tile tile = tile_of(episodes, options);
-  const i64 column = episodes.column_index(options.column);
-  const i64 across = columns_for(list.size());
-  const i64 down = (static_cast<i64>(list.size()) + across - 1) / across;
-  i64 longest = 0;
-  for (const i64 episode : list) longest = std::max(longest, episodes.length(episode));
-  check(longest > 0, "the episodes asked for are empty");
-
+  const Frames frames(episodes, options);
   AtomicFile file(path);
-  Image frame = paper(down * (tile.height + kGap) + kGap, across * (tile.width + kGap) + kGap);
-  VideoWriter film(file.temporary(), frame.height, frame.width,
-                   {.frames_per_second = options.frames_per_second});
-  for (i64 t = 0; t < longest; ++t) {
-    for (std::size_t i = 0; i < list.size(); ++i) {
-      if (t >= episodes.length(list[i])) continue;  // stands still
-      const auto at = static_cast<i64>(i);
-      paste(picture_of(episodes, column, episodes.offset(list[i]) + t), tile,
-            kGap + at / across * (tile.height + kGap), kGap + at % across * (tile.width + kGap),
-            frame);
-    }
-    film.add(frame.view());
+  if (path.extension() == ".gif") {
+    // colours are chosen from all frames, so these are drawn twice and never held
+    Palette palette;
+    frames.each([&](View<const u8, 3> frame) { palette.count(frame); });
+    palette.choose();
+    GifWriter film(file.temporary(), frames.height(), frames.width(), palette,
+                   options.frames_per_second);
+    frames.each([&](View<const u8, 3> frame) { film.add(frame); });
+    film.finish();
+  } else {
+    VideoWriter film(file.temporary(), frames.height(), frames.width(),
+                     {.frames_per_second = options.frames_per_second});
+    frames.each([&](View<const u8, 3> frame) { film.add(frame); });
+    film.finish();
   }
-  film.finish();
   file.commit();
 }
 

@@ -24,7 +24,8 @@ Image picture_of(const Episodes& episodes, i64 column, i64 row);
 // A row of frames for each episode.
 Image contact_sheet(const Episodes& episodes, const PreviewOptions& options);
 
-// All these episodes side by side in one film; one that is over stands still. Needs FFmpeg.
+// All these episodes side by side in one film, an animated GIF where the path ends in .gif, else
+// H.264 in MP4; one that is over stands still. Needs FFmpeg.
 void write_preview_film(const Episodes& episodes, const std::filesystem::path& path,
                         const PreviewOptions& options);
 

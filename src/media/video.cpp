@@ -2,76 +2,27 @@
 
 #if ORRERY_VIDEO
 
-extern "C" {
-#include <libavcodec/avcodec.h>
-#include <libavformat/avformat.h>
-#include <libavutil/imgutils.h>
-#include <libavutil/opt.h>
-#include <libswscale/swscale.h>
-}
-
 #include <algorithm>
 #include <array>
 #include <utility>
 
 #include "base/error.h"
+#include "media/ffmpeg.h"
 #include "media/image.h"
 
 namespace orrery {
 
-namespace {
-
-std::string words_of(int code) {
-  std::array<char, AV_ERROR_MAX_STRING_SIZE> words = {};
-  av_strerror(code, words.data(), words.size());
-  return words.data();
-}
-
-// what belongs to FFmpeg is freed through a pointer to the pointer
-template <auto free_through>
-struct Free {
-  template <typename T>
-  void operator()(T* object) const {
-    free_through(&object);
-  }
-};
-struct FreeScaler {
-  void operator()(SwsContext* scaler) const { sws_freeContext(scaler); }
-};
-struct CloseOutput {
-  void operator()(AVFormatContext* context) const {
-    if (context->pb != nullptr) avio_closep(&context->pb);
-    avformat_free_context(context);
-  }
-};
-
-using Packet = std::unique_ptr<AVPacket, Free<av_packet_free>>;
-using Frame = std::unique_ptr<AVFrame, Free<av_frame_free>>;
-using Codec = std::unique_ptr<AVCodecContext, Free<avcodec_free_context>>;
-using Input = std::unique_ptr<AVFormatContext, Free<avformat_close_input>>;
-using Output = std::unique_ptr<AVFormatContext, CloseOutput>;
-using Scaler = std::unique_ptr<SwsContext, FreeScaler>;
-
-// The library's own messages would go to standard error.
-void quiet() {
-  static const bool once = [] {
-    av_log_set_level(AV_LOG_QUIET);
-    return true;
-  }();
-  static_cast<void>(once);
-}
-
-}  // namespace
+using ffmpeg::words_of;
 
 bool has_video() { return true; }
 
 struct VideoReader::Film {
   std::string name;
-  Input input;
-  Codec codec;
-  Scaler scaler;
-  Packet packet;
-  Frame frame;
+  ffmpeg::Input input;
+  ffmpeg::Codec codec;
+  ffmpeg::Scaler scaler;
+  ffmpeg::Packet packet;
+  ffmpeg::Frame frame;
   int stream = -1;
   i64 height = 0;
   i64 width = 0;
@@ -172,7 +123,7 @@ struct VideoReader::Film {
 };
 
 VideoReader::VideoReader(const std::filesystem::path& path) : film_(std::make_unique<Film>()) {
-  quiet();
+  ffmpeg::quiet();
   film_->name = path.string();
   film_->open();
 }
@@ -207,11 +158,11 @@ void VideoReader::read(i64 begin, i64 end, FunctionRef<void(i64, View<const u8, 
 
 struct VideoWriter::Film {
   std::string name;
-  Output output;
-  Codec codec;
-  Scaler scaler;
-  Packet packet;
-  Frame frame;
+  ffmpeg::Output output;
+  ffmpeg::Codec codec;
+  ffmpeg::Scaler scaler;
+  ffmpeg::Packet packet;
+  ffmpeg::Frame frame;
   AVStream* stream = nullptr;
   i64 count = 0;
 
@@ -236,7 +187,7 @@ struct VideoWriter::Film {
 VideoWriter::VideoWriter(const std::filesystem::path& path, i64 height, i64 width,
                          const VideoOptions& options)
     : film_(std::make_unique<Film>()) {
-  quiet();
+  ffmpeg::quiet();
   Film& film = *film_;
   film.name = path.string();
   check(height > 0 && width > 0 && height % 2 == 0 && width % 2 == 0 && height <= kMaxImageSide &&
