@@ -23,6 +23,8 @@ using nlohmann::json;
 
 // as in folders of films; key frames come every second frame
 constexpr i64 kFilmRows = 48;
+// pictures in Parquet: what is unpacked together is a page, about a megabyte
+constexpr i64 kEmbeddedRows = 16;
 constexpr std::size_t kMaxLinesBytes = std::size_t{256} << 20;
 constexpr i64 kMaxEpisodes = i64{1} << 24;
 
@@ -43,8 +45,9 @@ struct Layout {
   double frames_per_second = 0;
   i64 chunk_episodes = 1000;
   std::string data_path, video_path;
-  std::vector<std::string> cameras;
-  std::map<std::string, std::pair<i64, i64>> sides;  // of cameras: height, width
+  std::vector<std::string> cameras;                  // films
+  std::vector<std::string> embedded;                 // cameras whose pictures lie in the tables
+  std::map<std::string, std::pair<i64, i64>> sides;  // of both: height, width
   std::vector<Place> episodes;
 };
 
@@ -198,11 +201,12 @@ Layout layout_of(const fs::path& path) {
   layout.data_path = entry<std::string>(told, "data_path", where);
   const json features = entry<json>(told, "features", where);
   for (const auto& [name, feature] : features.items()) {
-    if (entry<std::string>(feature, "dtype", where) != "video") continue;
+    const auto kind = entry<std::string>(feature, "dtype", where);
+    if (kind != "video" && kind != "image") continue;
     const auto shape = entry<std::vector<i64>>(feature, "shape", where);
     check(shape.size() == 3 && shape[0] > 0 && shape[1] > 0, where, ": camera ", name,
           " has no height and width");
-    layout.cameras.push_back(name);
+    (kind == "video" ? layout.cameras : layout.embedded).push_back(name);
     // (height, width, 3), or (3, height, width) from older writers
     const bool first = shape[0] == 3 && shape[2] != 3;
     layout.sides[name] = first ? std::pair(shape[1], shape[2]) : std::pair(shape[0], shape[1]);
@@ -226,7 +230,12 @@ std::vector<i64> lengths_in(const Layout& layout) {
 // The names that stable-worldmodel gives: its windows, and ours, want pixels and actions.
 std::string alias(const std::string& name, const Layout& layout) {
   if (name == "observation.state") return "proprio";
-  if (layout.cameras.size() == 1 && name == layout.cameras.front()) return "pixels";
+  const auto is_the_camera = [&](const std::vector<std::string>& some,
+                                 const std::vector<std::string>& others) {
+    return some.size() == 1 && others.empty() && name == some.front();
+  };
+  if (is_the_camera(layout.cameras, layout.embedded)) return "pixels";
+  if (is_the_camera(layout.embedded, layout.cameras)) return "pixels";
   return name;
 }
 
@@ -241,6 +250,11 @@ class LeRobotEpisodes final : public TableEpisodes {
       cameras_[alias(camera, layout_)] = camera;
       const auto [height, width] = layout_.sides[camera];
       add_pictures(alias(camera, layout_), height, width, kFilmRows);
+    }
+    for (const std::string& camera : layout_.embedded) {
+      cameras_[alias(camera, layout_)] = camera;
+      const auto [height, width] = layout_.sides[camera];
+      add_pictures(alias(camera, layout_), height, width, kEmbeddedRows);
     }
     // what the official adapter adds
     Tensor episode_index(DType::int64, {rows()}), step_index(DType::int64, {rows()});
@@ -274,6 +288,7 @@ class LeRobotEpisodes final : public TableEpisodes {
     i64 row = 0;
     for (const fs::path& file : data_files()) {
       const ParquetReader reader(file);
+      files_.push_back({row, file});
       check(reader.rows() <= rows() - row, name(), " has more rows in its data than its ", count(),
             " episodes: ", rows());
       for (i64 c = 0; c < static_cast<i64>(reader.columns().size()); ++c) {
@@ -321,6 +336,9 @@ class LeRobotEpisodes final : public TableEpisodes {
                        std::byte* out) const override {
     const Column& about = column(index);
     const std::string& camera = cameras_.at(about.name);
+    if (std::count(layout_.embedded.begin(), layout_.embedded.end(), camera) != 0) {
+      return decode_embedded(index, camera, episode, first, count, out);
+    }
     const Place& place = layout_.episodes[static_cast<std::size_t>(episode)];
     std::map<std::string, i64> numbers = {{"episode_index", episode},
                                           {"episode_chunk", episode / layout_.chunk_episodes}};
@@ -342,8 +360,44 @@ class LeRobotEpisodes final : public TableEpisodes {
         });
   }
 
+  // Pictures in the column `bytes` of a record, files of PNG or JPEG. The rows of an episode lie in
+  // one file, but a chunk need not ask whether they do.
+  void decode_embedded(i64 index, const std::string& camera, i64 episode, i64 first, i64 count,
+                       std::byte* out) const {
+    i64 row = offset(episode) + first;
+    const i64 end = row + count;
+    while (row < end) {
+      const auto after =
+          std::upper_bound(files_.begin(), files_.end(), row,
+                           [](i64 at, const DataFile& file) { return at < file.begin; });
+      const DataFile& file = *(after - 1);
+      const ParquetReader reader(file.path);
+      const i64 column = reader.find(camera, "bytes");
+      check(column >= 0, file.path.string(), " has no pictures of ", camera);
+      const i64 stop = std::min(end, file.begin + reader.rows());
+      check(stop > row, file.path.string(), " has fewer rows than before");
+      reader.read_blobs(
+          column, row - file.begin, stop - file.begin,
+          [&](i64 at, std::span<const std::byte> picture) {
+            const i64 step = file.begin + at - offset(episode);
+            check(!picture.empty(), name(), ": step ", step, " of episode ", episode, " of ",
+                  camera, " is not in the table, but in a file beside it, which is not read");
+            const Image image = parse_image(picture, text(file.path.string(), ", row ", at));
+            put_picture(index, episode, step, image.view(),
+                        out + (step - first) * this->column(index).row_bytes());
+          });
+      row = stop;
+    }
+  }
+
+  struct DataFile {
+    i64 begin = 0;  // its first row
+    fs::path path;
+  };
+
   fs::path path_;
   Layout layout_;
+  std::vector<DataFile> files_;
   std::map<std::string, std::string> cameras_;  // by column
   mutable FilmCache films_;
 };

@@ -1,9 +1,5 @@
 #include "io/parquet.h"
 
-#include <snappy.h>
-#include <zlib.h>
-#include <zstd.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -18,16 +14,9 @@ namespace {
 
 constexpr std::string_view kMagic = "PAR1";
 constexpr i64 kMaxColumns = 4096;
-constexpr i64 kMaxPageBytes = i64{1} << 30;
-// what few bytes may claim: as in io/hdf5.cpp
-constexpr i64 kMaxExpansion = 4096;
-constexpr i64 kAlwaysAllowed = i64{1} << 20;
 
 // the format's numbers
-enum PhysicalType { kBoolean = 0, kInt32 = 1, kInt64 = 2, kFloat = 4, kDouble = 5 };
-enum Encoding { kPlain = 0, kPlainDictionary = 2, kRle = 3, kRleDictionary = 8 };
-enum CodecNumber { kUncompressed = 0, kSnappy = 1, kGzip = 2, kZstd = 6 };
-enum PageType { kDataPage = 0, kDictionaryPage = 2, kDataPageV2 = 3 };
+enum PhysicalType { kBoolean = 0, kInt32 = 1, kInt64 = 2, kFloat = 4, kDouble = 5, kByteArray = 6 };
 enum Repetition { kRequired = 0, kOptional = 1, kRepeated = 2 };
 
 std::optional<DType> dtype_of_type(i64 type) {
@@ -47,101 +36,16 @@ std::optional<DType> dtype_of_type(i64 type) {
   }
 }
 
-std::vector<std::byte> unpacked(std::span<const std::byte> packed, i64 bytes, int codec,
-                                const std::string& where) {
-  check(bytes >= 0 && bytes <= kMaxPageBytes &&
-            (bytes <= kAlwaysAllowed || bytes / kMaxExpansion <= static_cast<i64>(packed.size())),
-        where, " claims a page of ", bytes, " bytes in ", packed.size());
-  std::vector<std::byte> out(static_cast<std::size_t>(bytes));
-  const auto damaged = [&] { fail(where, " has a page that is damaged"); };
-  auto* to = reinterpret_cast<char*>(out.data());
-  const auto* from = reinterpret_cast<const char*>(packed.data());
-  switch (codec) {
-    case kUncompressed:
-      if (packed.size() != out.size()) damaged();
-      std::copy(packed.begin(), packed.end(), out.begin());
-      break;
-    case kSnappy: {
-      std::size_t length = 0;
-      if (!snappy::GetUncompressedLength(from, packed.size(), &length) || length != out.size() ||
-          !snappy::RawUncompress(from, packed.size(), to)) {
-        damaged();
-      }
-      break;
-    }
-    case kGzip: {
-      z_stream stream = {};
-      // 15: the largest window; 32 more: gzip or zlib by its header
-      if (inflateInit2(&stream, 15 + 32) != Z_OK) damaged();
-      stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(from));
-      stream.avail_in = static_cast<uInt>(packed.size());
-      stream.next_out = reinterpret_cast<Bytef*>(to);
-      stream.avail_out = static_cast<uInt>(out.size());
-      const int code = inflate(&stream, Z_FINISH);
-      inflateEnd(&stream);
-      if (code != Z_STREAM_END || stream.avail_out != 0) damaged();
-      break;
-    }
-    case kZstd:
-      if (ZSTD_decompress(to, out.size(), from, packed.size()) != out.size()) damaged();
-      break;
-    default:
-      fail(where, " is compressed by codec ", codec,
-           ", of which none, snappy, gzip and zstd are supported");
-  }
-  return out;
+bool is_by_dictionary(const parquet::Page& page) {
+  return page.encoding == parquet::kPlainDictionary || page.encoding == parquet::kRleDictionary;
 }
 
-// `count` numbers of `width` bits, in runs of equal ones and of packed groups of eight.
-std::vector<u32> levels_of(std::span<const std::byte> bytes, int width, i64 count,
-                           const std::string& where) {
-  std::vector<u32> out;
-  out.reserve(static_cast<std::size_t>(count));
-  std::size_t at = 0;
-  const auto next = [&]() -> u32 {
-    check(at < bytes.size(), where, " has a page that is cut short");
-    return static_cast<u32>(bytes[at++]);
-  };
-  const auto left = [&] { return count - static_cast<i64>(out.size()); };
-  while (left() > 0) {
-    u64 head = 0;
-    for (int shift = 0;; shift += 7) {
-      check(shift < 35, where, " has a page with a run that is too long");
-      const u32 part = next();
-      head |= static_cast<u64>(part & 127u) << shift;
-      if (part < 128) break;
-    }
-    if ((head & 1u) == 0) {
-      u32 value = 0;
-      for (int i = 0; i < (width + 7) / 8; ++i) value |= next() << (8 * i);
-      const i64 run = std::min(left(), static_cast<i64>(head >> 1));
-      check(run > 0, where, " has a page with an empty run");
-      out.insert(out.end(), static_cast<std::size_t>(run), value);
-      continue;
-    }
-    const i64 run = std::min(left(), static_cast<i64>(head >> 1) * 8);
-    check(run > 0, where, " has a page with an empty run");
-    u64 bits = 0;
-    int held = 0;
-    for (i64 i = 0; i < run; ++i) {
-      for (; held < width; held += 8) bits |= static_cast<u64>(next()) << held;
-      out.push_back(static_cast<u32>(bits & ((u64{1} << width) - 1)));
-      bits >>= width;
-      held -= width;
-    }
-    // a group is stored whole, also where the values end inside it
-    const std::size_t stored =
-        static_cast<std::size_t>((head >> 1)) * static_cast<std::size_t>(width);
-    const auto read = (static_cast<std::size_t>(run) * static_cast<std::size_t>(width) + 7) / 8;
-    at = std::min(bytes.size(), at + (stored > read ? stored - read : 0));
-  }
-  return out;
-}
-
-int bits_for(int most) {
-  int bits = 0;
-  while (most >> bits != 0) ++bits;
-  return bits;
+std::vector<u32> dictionary_indices(const parquet::Page& page, const std::string& where) {
+  if (page.present == 0) return {};
+  check(!page.values.empty(), where, " has a page that is cut short");
+  const auto width = static_cast<int>(page.values[0]);
+  check(width <= 32, where, " has indices of ", width, " bits");
+  return parquet::numbers_of(page.values.subspan(1), width, page.present, where);
 }
 
 }  // namespace
@@ -196,7 +100,7 @@ class ParquetReader::Values {
       if (starts) end_row();
       begun_ = true;
       const bool there =
-          definition.empty() || static_cast<int>(definition[at]) == leaf_.max_definition;
+          definition.empty() || static_cast<int>(definition[at]) == leaf_.levels.definition;
       if (there) {
         values_.insert(values_.end(), from, from + element_);
         from += element_;
@@ -281,8 +185,9 @@ void ParquetReader::open() {
       parse_thrift(file_.subspan(file_.size() - 8 - length, length), name_ + "'s description");
   rows_ = about[3].integer;
   const auto file_bytes = static_cast<i64>(file_.size());
-  check(rows_ >= 0 && (rows_ <= kAlwaysAllowed || rows_ / kMaxExpansion <= file_bytes), name_,
-        " claims ", rows_, " rows in ", file_bytes, " bytes");
+  check(rows_ >= 0 &&
+            (rows_ <= parquet::kAlwaysAllowed || rows_ / parquet::kMaxExpansion <= file_bytes),
+        name_, " claims ", rows_, " rows in ", file_bytes, " bytes");
 
   // the schema is a tree, written parents first; its leaves are the columns
   const auto& schema = about[2].items;
@@ -310,14 +215,15 @@ void ParquetReader::open() {
       continue;
     }
     Leaf leaf = {.type = static_cast<int>(field[1].integer),
-                 .max_definition = open.definition,
-                 .max_repetition = open.repetition};
-    ParquetColumn column = {.name = open.name, .list = open.repetition > 0};
+                 .levels = {.definition = open.definition, .repetition = open.repetition}};
+    ParquetColumn column = {
+        .name = open.name, .field = std::string(field[4].bytes), .list = open.repetition > 0};
     const auto dtype = dtype_of_type(field.has(1) ? field[1].integer : -1);
     if (dtype) {
       column.dtype = *dtype;
     } else {
       column.refusal = "its values are neither numbers nor booleans";
+      column.blob = leaf.type == kByteArray && !column.list;
     }
     columns_.push_back(std::move(column));
     leaves_.push_back(std::move(leaf));
@@ -338,12 +244,15 @@ void ParquetReader::open() {
       piece.rows = group[3].integer;
       piece.values = chunk[5].integer;
       piece.codec = static_cast<int>(chunk[4].integer);
-      if (!chunks[c][1].bytes.empty()) columns_[c].refusal = "its values are kept in another file";
+      if (!chunks[c][1].bytes.empty()) {
+        columns_[c].refusal = "its values are kept in another file";
+        columns_[c].blob = false;
+      }
       check(piece.begin >= 0 && piece.bytes >= 0 && piece.begin <= file_bytes &&
                 piece.bytes <= file_bytes - piece.begin,
             name_, ": column ", columns_[c].name, " lies outside the file");
-      check(piece.values >= 0 &&
-                (piece.values <= kAlwaysAllowed || piece.values / kMaxExpansion <= file_bytes),
+      check(piece.values >= 0 && (piece.values <= parquet::kAlwaysAllowed ||
+                                  piece.values / parquet::kMaxExpansion <= file_bytes),
             name_, ": column ", columns_[c].name, " claims ", piece.values, " values in ",
             file_bytes, " bytes");
       leaves_[c].pieces.push_back(piece);
@@ -354,6 +263,13 @@ void ParquetReader::open() {
 i64 ParquetReader::find(std::string_view name) const {
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     if (columns_[i].name == name) return static_cast<i64>(i);
+  }
+  return -1;
+}
+
+i64 ParquetReader::find(std::string_view name, std::string_view field) const {
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    if (columns_[i].name == name && columns_[i].field == field) return static_cast<i64>(i);
   }
   return -1;
 }
@@ -372,106 +288,101 @@ Tensor ParquetReader::read(i64 index) const {
 void ParquetReader::read_piece(const Leaf& leaf, const ParquetColumn& column, const Piece& piece,
                                Values& out) const {
   const std::string& where = out.where();
-  auto rest =
-      file_.subspan(static_cast<std::size_t>(piece.begin), static_cast<std::size_t>(piece.bytes));
-  const int definition_bits = bits_for(leaf.max_definition);
-  const int repetition_bits = bits_for(leaf.max_repetition);
-  i64 seen = 0;
-  while (seen < piece.values) {
-    std::size_t used = 0;
-    const ThriftValue page = parse_thrift(rest, where, &used);
-    rest = rest.subspan(used);
-    const i64 stored = page[3].integer;
-    const i64 size = page[2].integer;
-    check(stored >= 0 && stored <= static_cast<i64>(rest.size()), where,
-          " has a page that is cut short");
-    auto packed = rest.first(static_cast<std::size_t>(stored));
-    rest = rest.subspan(static_cast<std::size_t>(stored));
-
-    const i64 type = page[1].integer;
-    if (type == kDictionaryPage) {
-      const ThriftValue& head = page[7];
-      const i64 encoding = head[2].integer;
-      check(encoding == kPlain || encoding == kPlainDictionary, where,
-            " has a dictionary in encoding ", encoding);
-      const auto bytes = unpacked(packed, size, piece.codec, where);
-      const i64 count = head[1].integer;
-      check(count >= 0 && count <= static_cast<i64>(bytes.size()) * 8, where,
-            " has a dictionary of ", count, " values in ", bytes.size(), " bytes");
-      out.set_dictionary(out.plain(bytes, count));
-      continue;
-    }
-    if (type != kDataPage && type != kDataPageV2) continue;  // an index
-
-    const bool second = type == kDataPageV2;
-    const ThriftValue& head = second ? page[8] : page[5];
-    const i64 count = head[1].integer;
-    check(count > 0 && count <= piece.values - seen, where, " has a page of ", count, " values, ",
-          piece.values - seen, " are left");
-    seen += count;
-    std::vector<u32> repetition, definition;
-    std::vector<std::byte> bytes;
-    std::span<const std::byte> body;
-    if (second) {
-      // levels stand before what is compressed, their lengths in the head
-      const i64 definition_bytes = head[5].integer, repetition_bytes = head[6].integer;
-      check(definition_bytes >= 0 && repetition_bytes >= 0 && definition_bytes <= stored &&
-                repetition_bytes <= stored - definition_bytes &&
-                size >= definition_bytes + repetition_bytes,
-            where, " has a page that is cut short");
-      const auto first = packed.first(static_cast<std::size_t>(repetition_bytes));
-      const auto then = packed.subspan(static_cast<std::size_t>(repetition_bytes),
-                                       static_cast<std::size_t>(definition_bytes));
-      if (repetition_bits > 0) repetition = levels_of(first, repetition_bits, count, where);
-      if (definition_bits > 0) definition = levels_of(then, definition_bits, count, where);
-      packed = packed.subspan(static_cast<std::size_t>(repetition_bytes + definition_bytes));
-      const bool is_packed = !head.has(7) || head[7].integer != 0;
-      bytes = unpacked(packed, size - repetition_bytes - definition_bytes,
-                       is_packed ? piece.codec : kUncompressed, where);
-      body = bytes;
-    } else {
-      bytes = unpacked(packed, size, piece.codec, where);
-      body = bytes;
-      const auto levels = [&](int bits, i64 encoding) {
-        std::vector<u32> result;
-        if (bits == 0) return result;
-        check(encoding == kRle, where, " has levels in encoding ", encoding);
-        u32 length = 0;
-        check(body.size() >= 4, where, " has a page that is cut short");
-        std::memcpy(&length, body.data(), 4);
-        check(length <= body.size() - 4, where, " has a page that is cut short");
-        result = levels_of(body.subspan(4, length), bits, count, where);
-        body = body.subspan(4 + std::size_t{length});
-        return result;
-      };
-      repetition = levels(repetition_bits, head[4].integer);
-      definition = levels(definition_bits, head[3].integer);
-    }
-
-    const i64 present = definition.empty() ? count
-                                           : std::count(definition.begin(), definition.end(),
-                                                        static_cast<u32>(leaf.max_definition));
-    const i64 encoding = second ? head[4].integer : head[2].integer;
+  const auto take = [&](const parquet::Page& page) {
+    if (page.dictionary) return out.set_dictionary(out.plain(page.values, page.count));
     std::vector<std::byte> values;
-    if (encoding == kPlain) {
-      values = out.plain(body, present);
-    } else if (encoding == kPlainDictionary || encoding == kRleDictionary) {
-      if (present > 0) {
-        check(!body.empty(), where, " has a page that is cut short");
-        const auto width = static_cast<int>(body[0]);
-        check(width <= 32, where, " has indices of ", width, " bits");
-        values = out.looked_up(levels_of(body.subspan(1), width, present, where));
-      }
-    } else if (encoding == kRle && column.dtype == DType::boolean) {
-      check(body.size() >= 4, where, " has a page that is cut short");
-      for (const u32 bit : levels_of(body.subspan(4), 1, present, where)) {
+    if (page.encoding == parquet::kPlain) {
+      values = out.plain(page.values, page.present);
+    } else if (is_by_dictionary(page)) {
+      values = out.looked_up(dictionary_indices(page, where));
+    } else if (page.encoding == parquet::kRle && column.dtype == DType::boolean) {
+      check(page.values.size() >= 4, where, " has a page that is cut short");
+      for (const u32 bit : parquet::numbers_of(page.values.subspan(4), 1, page.present, where)) {
         values.push_back(static_cast<std::byte>(bit));
       }
     } else {
-      fail(where, " is in encoding ", encoding, ", plain and by dictionary are supported");
+      fail(where, " is in encoding ", page.encoding, ", plain and by dictionary are supported");
     }
-    out.add(repetition, definition, values, count);
+    out.add(page.repetition, page.definition, values, page.count);
+  };
+  const auto all = [](i64) { return parquet::PageUse::take; };
+  parquet::each_page(file_, piece, leaf.levels, where, all, take);
+}
+
+namespace {
+
+// Plain byte strings: each a length of four bytes and so many bytes, which stay where they are.
+std::vector<std::span<const std::byte>> plain_blobs(std::span<const std::byte> bytes, i64 count,
+                                                    const std::string& where) {
+  std::vector<std::span<const std::byte>> blobs;
+  for (i64 i = 0; i < count; ++i) {
+    u32 length = 0;
+    check(bytes.size() >= 4, where, " has a page that is cut short");
+    std::memcpy(&length, bytes.data(), 4);
+    bytes = bytes.subspan(4);
+    check(length <= bytes.size(), where, " has a page that is cut short");
+    blobs.push_back(bytes.first(length));
+    bytes = bytes.subspan(length);
   }
+  return blobs;
+}
+
+}  // namespace
+
+void ParquetReader::read_blobs(i64 index, i64 begin, i64 end, TakeBlob take) const {
+  check(index >= 0 && index < static_cast<i64>(columns_.size()), name_, " has no column ", index);
+  const ParquetColumn& column = columns_[static_cast<std::size_t>(index)];
+  const Leaf& leaf = leaves_[static_cast<std::size_t>(index)];
+  const std::string where = text("column ", column.name, " of ", name_);
+  check(column.blob, where, " does not hold byte strings");
+  check(begin >= 0 && begin <= end && end <= rows_, "rows ", begin, " to ", end, " of ", name_,
+        " were asked for, it has ", rows_);
+  i64 row = 0;
+  for (const Piece& piece : leaf.pieces) {
+    check(piece.values == piece.rows, where, " has ", piece.values, " values in ", piece.rows,
+          " rows");
+    if (row >= end) return;
+    if (piece.rows <= begin - row) {
+      row += piece.rows;
+      continue;
+    }
+    std::vector<std::byte> dictionary_bytes;
+    std::vector<std::span<const std::byte>> dictionary;
+    const auto use = [&](i64 count) {
+      if (row >= end) return parquet::PageUse::stop;
+      if (count > begin - row) return parquet::PageUse::take;
+      row += count;
+      return parquet::PageUse::skip;
+    };
+    const auto take_page = [&](const parquet::Page& page) {
+      if (page.dictionary) {
+        dictionary_bytes.assign(page.values.begin(), page.values.end());
+        dictionary = plain_blobs(dictionary_bytes, page.count, where);
+        return;
+      }
+      std::vector<std::span<const std::byte>> present;
+      if (page.encoding == parquet::kPlain) {
+        present = plain_blobs(page.values, page.present, where);
+      } else if (is_by_dictionary(page)) {
+        for (const u32 at : dictionary_indices(page, where)) {
+          check(at < dictionary.size(), where, " has a value that its dictionary does not");
+          present.push_back(dictionary[at]);
+        }
+      } else {
+        fail(where, " is in encoding ", page.encoding, ", plain and by dictionary are supported");
+      }
+      auto next = present.begin();
+      for (i64 i = 0; i < page.count; ++i, ++row) {
+        const bool there = page.definition.empty() ||
+                           static_cast<int>(page.definition[static_cast<std::size_t>(i)]) ==
+                               leaf.levels.definition;
+        const std::span<const std::byte> blob = there ? *next++ : std::span<const std::byte>();
+        if (row >= begin && row < end) take(row, blob);
+      }
+    };
+    parquet::each_page(file_, piece, leaf.levels, where, use, take_page);
+  }
+  check(row >= end, where, " has ", row, " rows, the file says ", rows_);
 }
 
 }  // namespace orrery

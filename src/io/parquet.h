@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "base/atomic_file.h"
+#include "base/function_ref.h"
+#include "io/parquet_page.h"
 #include "tensor/tensor.h"
 
 namespace orrery {
@@ -18,15 +20,18 @@ namespace orrery {
 // with as many values in every row; pages of version 1 and 2, plain or by dictionary, plain,
 // snappy, gzip or zstd; a missing number is NaN where the type has one.
 //
-// Columns of other kinds (text, records, lists that differ in length, other encodings) carry a
-// refusal. No size in a file is trusted.
+// Byte strings (text, and the pictures that LeRobot embeds) are read row by row, plain or by
+// dictionary. Columns of other kinds (lists that differ in length, other encodings) carry a
+// refusal. A record is a column for each of its fields. No size in a file is trusted.
 //
 // Format: https://parquet.apache.org/docs/file-format/
 struct ParquetColumn {
-  std::string name;  // of the outermost field
+  std::string name;   // of the outermost field
+  std::string field;  // of the innermost: in a record, what it is called there
   DType dtype = DType::f32;
   bool list = false;
-  std::string refusal;  // why it cannot be read, when that shows in the schema; empty otherwise
+  bool blob = false;    // byte strings, for read_blobs()
+  std::string refusal;  // why read() cannot read it, when that shows in the schema; empty otherwise
 };
 
 class ParquetReader {
@@ -38,25 +43,23 @@ class ParquetReader {
   const std::string& name() const { return name_; }
   i64 rows() const { return rows_; }
   const std::vector<ParquetColumn>& columns() const { return columns_; }
-  // index of a column, or -1
+  // index of a column, or -1; the first of a record, or the one of a field
   i64 find(std::string_view name) const;
+  i64 find(std::string_view name, std::string_view field) const;
 
   // All rows: [rows], or [rows, width] of a list.
   Tensor read(i64 column) const;
+  // The byte strings of rows [begin, end), in order, each valid during the call; one that is
+  // missing is empty. Only the pages that hold these rows are unpacked, and the row group's
+  // dictionary.
+  using TakeBlob = FunctionRef<void(i64 row, std::span<const std::byte> blob)>;
+  void read_blobs(i64 column, i64 begin, i64 end, TakeBlob take) const;
 
  private:
-  // a column within a row group
-  struct Piece {
-    i64 begin = 0;  // of its pages in the file
-    i64 bytes = 0;
-    i64 rows = 0;
-    i64 values = 0;
-    int codec = 0;
-  };
+  using Piece = parquet::Piece;
   struct Leaf {
     int type = 0;
-    int max_definition = 0;  // level at which a value is there
-    int max_repetition = 0;  // levels of lists
+    parquet::Levels levels;
     std::vector<Piece> pieces;
   };
   class Values;
