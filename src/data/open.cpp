@@ -20,8 +20,8 @@ std::unique_ptr<Episodes> open_episodes(const std::filesystem::path& path,
   }
   if (std::filesystem::exists(path / "meta" / "info.json")) return open_lerobot(path, options);
   if (std::filesystem::exists(path / "ep_len.npz")) return open_folder(path, options);
-  if (std::filesystem::exists(path / ".zgroup") || std::filesystem::exists(path / "meta")) {
-    return open_zarr(path, options);
+  for (const char* entry : {".zgroup", "zarr.json", "meta"}) {
+    if (std::filesystem::exists(path / entry)) return open_zarr(path, options);
   }
   // a folder around one HDF5 file, as the official reader takes it
   std::vector<std::filesystem::path> files;

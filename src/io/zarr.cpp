@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -13,7 +12,6 @@
 #include "base/error.h"
 #include "base/function_ref.h"
 #include "io/hdf5.h"
-#include "io/json.h"
 #include "io/values.h"
 #include "io/zip.h"
 
@@ -23,211 +21,10 @@ namespace {
 
 constexpr std::size_t kMaxMetadataBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxArrays = 4096;
-constexpr i64 kMaxRows = i64{1} << 48;
 // folders within folders: data/column needs two
 constexpr int kMaxDepth = 8;
 
-struct TypeName {
-  DType dtype;
-  const char* name;
-};
-constexpr std::array<TypeName, 12> kTypeNames = {{
-    {DType::f32, "<f4"},
-    {DType::f64, "<f8"},
-    {DType::f16, "<f2"},
-    {DType::int8, "|i1"},
-    {DType::int16, "<i2"},
-    {DType::int32, "<i4"},
-    {DType::int64, "<i8"},
-    {DType::uint8, "|u1"},
-    {DType::uint16, "<u2"},
-    {DType::uint32, "<u4"},
-    {DType::uint64, "<u8"},
-    {DType::boolean, "|b1"},
-}};
-
-template <typename T>
-void put(std::vector<std::byte>& out, T value) {
-  const auto* bytes = reinterpret_cast<const std::byte*>(&value);
-  out.insert(out.end(), bytes, bytes + sizeof(T));
-}
-
-template <typename T>
-bool put_integer(std::vector<std::byte>& out, const nlohmann::json& told) {
-  if (!told.is_number_integer()) return false;
-  if (told.is_number_unsigned()) {
-    const u64 value = told.get<u64>();
-    if (value > static_cast<u64>(std::numeric_limits<T>::max())) return false;
-    put(out, static_cast<T>(value));
-    return true;
-  }
-  const i64 value = told.get<i64>();
-  if (value < static_cast<i64>(std::numeric_limits<T>::min())) return false;
-  put(out, static_cast<T>(value));
-  return true;
-}
-
-// the fill value as one element, or nothing when it does not fit the type
-std::optional<std::vector<std::byte>> fill_of(const nlohmann::json& told, DType dtype) {
-  const auto size = static_cast<std::size_t>(element_bytes(dtype));
-  // undefined: zeros serve
-  if (told.is_null()) return std::vector<std::byte>(size);
-  std::vector<std::byte> out;
-  if (dtype == DType::f32 || dtype == DType::f64) {
-    double value = 0;
-    if (told.is_number()) {
-      value = told.get<double>();
-    } else if (told == "NaN") {
-      value = std::numeric_limits<double>::quiet_NaN();
-    } else if (told == "Infinity" || told == "-Infinity") {
-      value = (told == "Infinity" ? 1 : -1) * std::numeric_limits<double>::infinity();
-    } else {
-      return std::nullopt;
-    }
-    if (dtype == DType::f32) {
-      // what is too large for the type becomes infinite, as it does in NumPy
-      put(out, std::abs(value) > static_cast<double>(std::numeric_limits<float>::max()) &&
-                       std::isfinite(value)
-                   ? std::copysign(std::numeric_limits<float>::infinity(),
-                                   static_cast<float>(value > 0 ? 1 : -1))
-                   : static_cast<float>(value));
-    } else {
-      put(out, value);
-    }
-    return out;
-  }
-  bool fits = false;
-  switch (dtype) {
-    case DType::int8:
-      fits = put_integer<i8>(out, told);
-      break;
-    case DType::int16:
-      fits = put_integer<i16>(out, told);
-      break;
-    case DType::int32:
-      fits = put_integer<i32>(out, told);
-      break;
-    case DType::int64:
-      fits = put_integer<i64>(out, told);
-      break;
-    case DType::uint8:
-      fits = put_integer<u8>(out, told);
-      break;
-    case DType::uint16:
-      fits = put_integer<u16>(out, told);
-      break;
-    case DType::uint32:
-      fits = put_integer<u32>(out, told);
-      break;
-    case DType::uint64:
-      fits = put_integer<u64>(out, told);
-      break;
-    case DType::boolean:
-      if (told.is_boolean()) put(out, static_cast<u8>(told.get<bool>()));
-      fits = told.is_boolean();
-      break;
-    default:
-      // half precision: only its zero
-      fits = told.is_number() && told.get<double>() == 0;
-      if (fits) out.resize(size);
-  }
-  if (!fits) return std::nullopt;
-  return out;
-}
-
-std::optional<std::vector<i64>> sizes_of(const nlohmann::json& told) {
-  if (!told.is_array() || told.empty() || told.size() > Shape::kMaxRank) return std::nullopt;
-  std::vector<i64> sizes;
-  for (const auto& size : told) {
-    if (!size.is_number_unsigned() || size.get<u64>() > static_cast<u64>(kMaxRows)) {
-      return std::nullopt;
-    }
-    sizes.push_back(static_cast<i64>(size.get<u64>()));
-  }
-  return sizes;
-}
-
-std::optional<ZarrCompressor> compressor_of(const nlohmann::json& told) {
-  if (told.is_null()) return ZarrCompressor::none;
-  if (!told.is_object() || !told.contains("id")) return std::nullopt;
-  const auto& id = told.at("id");
-  if (id == "blosc") return ZarrCompressor::blosc;
-  if (id == "zlib") return ZarrCompressor::zlib;
-  if (id == "gzip") return ZarrCompressor::gzip;
-  if (id == "zstd") return ZarrCompressor::zstd;
-  return std::nullopt;
-}
-
 }  // namespace
-
-ZarrArray parse_zarray(std::string_view characters, const std::string& path,
-                       const std::string& name) {
-  const nlohmann::json told = parse_json(characters, text(name, "/", path, "/.zarray"));
-  ZarrArray array;
-  array.path = path;
-  const auto refuse = [&](std::string why) {
-    array.refusal = std::move(why);
-    return array;
-  };
-  const auto entry = [&](const char* key) {
-    return told.is_object() && told.contains(key) ? told.at(key) : nlohmann::json();
-  };
-  if (entry("zarr_format") != 2) return refuse("it is not of zarr format 2");
-  const auto sizes = sizes_of(entry("shape"));
-  const auto chunks = sizes_of(entry("chunks"));
-  if (!sizes || !chunks || sizes->size() != chunks->size()) {
-    return refuse(text("its shape and chunks are not 1 to ", Shape::kMaxRank, " sizes"));
-  }
-  const nlohmann::json type = entry("dtype");
-  const auto known =
-      std::find_if(kTypeNames.begin(), kTypeNames.end(),
-                   [&](const TypeName& candidate) { return type == candidate.name; });
-  if (known == kTypeNames.end()) {
-    return refuse(text("its elements are of type ",
-                       type.is_string() ? type.get<std::string>() : "that is no word"));
-  }
-  array.dtype = known->dtype;
-  if (entry("order") != "C" && sizes->size() > 1) return refuse("it is stored column by column");
-  const nlohmann::json filters = entry("filters");
-  if (!filters.is_null() && !(filters.is_array() && filters.empty())) {
-    return refuse("it goes through filters");
-  }
-  const auto compressor = compressor_of(entry("compressor"));
-  if (!compressor) {
-    return refuse("its compressor is none of Blosc, zlib, gzip and zstd");
-  }
-  array.compressor = *compressor;
-  const nlohmann::json separator = entry("dimension_separator");
-  if (separator == "/") {
-    array.separator = '/';
-  } else if (!separator.is_null() && separator != ".") {
-    return refuse("its chunks are named in an unknown way");
-  }
-  auto fill = fill_of(entry("fill_value"), array.dtype);
-  if (!fill) return refuse("its fill value does not fit its type");
-  array.fill = std::move(*fill);
-
-  array.rows = sizes->front();
-  array.chunk_rows = chunks->front();
-  array.row = Shape(std::span(*sizes).subspan(1));
-  array.chunk_row = Shape(std::span(*chunks).subspan(1));
-  // a chunk, and the rows of a chunk when it takes several chunks to make them
-  const auto chunk_bytes = checked_bytes_of(array.dtype, *chunks);
-  std::vector<i64> whole = *sizes;
-  whole.front() = array.chunk_rows;
-  const auto rows_bytes = checked_bytes_of(array.dtype, whole);
-  if (!chunk_bytes || *chunk_bytes == 0 || *chunk_bytes > kMaxChunkBytes || !rows_bytes ||
-      *rows_bytes == 0 || *rows_bytes > kMaxChunkBytes) {
-    return refuse(text("its chunks have no bytes or more than ", kMaxChunkBytes));
-  }
-  // pieces that one row is cut into
-  i64 pieces = 1;
-  for (int d = 0; d < array.row.rank(); ++d) {
-    pieces *= (array.row[d] + array.chunk_row[d] - 1) / array.chunk_row[d];
-    if (pieces > (i64{1} << 20)) return refuse("its rows are cut into too many chunks");
-  }
-  return array;
-}
 
 // Where files of a store come from.
 class ZarrReader::Store {
@@ -236,38 +33,38 @@ class ZarrReader::Store {
     if (std::filesystem::is_directory(path)) return;
     mapped_.emplace(path);
     zip_.emplace(mapped_->bytes(), path.string());
-    // the store may lie in a folder of the zip file
+    // the store may lie in a folder of the zip file: that of the outermost group
     for (const ZipReader::Member& member : zip_->members()) {
-      const std::string& file = member.name;
-      constexpr std::string_view kGroup = ".zgroup";
-      if (file.size() < kGroup.size() || file.substr(file.size() - kGroup.size()) != kGroup) {
-        continue;
+      for (const std::string_view group : {".zgroup", "zarr.json"}) {
+        const std::string before = folder_of(member.name, group);
+        if (before == member.name) continue;
+        if (!found_ || before.size() < prefix_.size()) prefix_ = before;
+        found_ = true;
       }
-      const std::string before = file.substr(0, file.size() - kGroup.size());
-      if (!found_ || before.size() < prefix_.size()) prefix_ = before;
-      found_ = true;
     }
   }
 
-  // paths of all arrays
-  std::vector<std::string> arrays() const {
-    std::vector<std::string> found;
+  // all arrays, also those that cannot be read; `name` begins the sentences of errors
+  std::vector<ZarrArray> arrays(const std::string& name) const {
+    std::vector<ZarrArray> found;
     if (zip_) {
-      constexpr std::string_view kArray = "/.zarray";
       for (const ZipReader::Member& member : zip_->members()) {
         const std::string& file = member.name;
-        if (file.size() <= prefix_.size() + kArray.size() ||
-            file.compare(0, prefix_.size(), prefix_) != 0 ||
-            file.substr(file.size() - kArray.size()) != kArray) {
-          continue;
+        if (file.compare(0, prefix_.size(), prefix_) != 0) continue;
+        for (const bool third : {false, true}) {
+          const std::string folder = folder_of(file, third ? kThird : kSecond);
+          if (folder == file) continue;
+          // without the '/' behind it
+          std::string path = folder.substr(std::min(folder.size(), prefix_.size()));
+          if (!path.empty()) path.pop_back();
+          add(path, third, name, found);
         }
-        found.push_back(file.substr(prefix_.size(), file.size() - prefix_.size() - kArray.size()));
       }
     } else {
-      collect(path_, "", 0, found);
+      collect(path_, "", 0, name, found);
     }
-    check(found.size() <= kMaxArrays, path_.string(), " has more than ", kMaxArrays, " arrays");
-    std::sort(found.begin(), found.end());
+    std::sort(found.begin(), found.end(),
+              [](const ZarrArray& a, const ZarrArray& b) { return a.path < b.path; });
     return found;
   }
 
@@ -303,17 +100,43 @@ class ZarrReader::Store {
   }
 
  private:
-  static void collect(const std::filesystem::path& folder, const std::string& path, int depth,
-                      std::vector<std::string>& found) {
-    if (std::filesystem::exists(folder / ".zarray")) {
-      found.push_back(path);
-      return;  // what lies below are chunks
+  static constexpr std::string_view kSecond = ".zarray", kThird = "zarr.json";
+
+  // "data/a/.zarray" -> "data/a/"; what is called otherwise comes back whole
+  static std::string folder_of(const std::string& file, std::string_view last) {
+    if (file.size() < last.size()) return file;
+    const std::string folder = file.substr(0, file.size() - last.size());
+    const bool is_it = file.compare(folder.size(), last.size(), last) == 0 &&
+                       (folder.empty() || folder.back() == '/');
+    return is_it ? folder : file;
+  }
+
+  // the array of a folder; false: it is a group
+  bool add(const std::string& path, bool third, const std::string& name,
+           std::vector<ZarrArray>& found) const {
+    const std::string file = text(path, path.empty() ? "" : "/", third ? kThird : kSecond);
+    const auto array = third ? parse_zarr_json(metadata(file), path, name)
+                             : parse_zarray(metadata(file), path, name);
+    if (!array) return false;
+    check(found.size() < kMaxArrays, name, " has more than ", kMaxArrays, " arrays");
+    found.push_back(*array);
+    return true;
+  }
+
+  void collect(const std::filesystem::path& folder, const std::string& path, int depth,
+               const std::string& name, std::vector<ZarrArray>& found) const {
+    // what lies below an array are chunks
+    for (const bool third : {false, true}) {
+      if (std::filesystem::exists(folder / (third ? kThird : kSecond)) &&
+          add(path, third, name, found)) {
+        return;
+      }
     }
-    if (depth == kMaxDepth || found.size() > kMaxArrays) return;
+    if (depth == kMaxDepth) return;
     for (const auto& entry : std::filesystem::directory_iterator(folder)) {
       if (!entry.is_directory()) continue;
       const std::string below = entry.path().filename().string();
-      collect(entry.path(), path.empty() ? below : text(path, "/", below), depth + 1, found);
+      collect(entry.path(), path.empty() ? below : text(path, "/", below), depth + 1, name, found);
     }
   }
 
@@ -326,12 +149,7 @@ class ZarrReader::Store {
 };
 
 ZarrReader::ZarrReader(const std::filesystem::path& path)
-    : name_(path.string()), store_(std::make_unique<Store>(path)) {
-  for (const std::string& array : store_->arrays()) {
-    const std::string file = array.empty() ? ".zarray" : array + "/.zarray";
-    arrays_.push_back(parse_zarray(store_->metadata(file), array, name_));
-  }
-}
+    : name_(path.string()), store_(std::make_unique<Store>(path)), arrays_(store_->arrays(name_)) {}
 
 ZarrReader::~ZarrReader() = default;
 
@@ -365,21 +183,76 @@ bool inflate_exactly(std::span<const std::byte> from, bool gzip, std::byte* out,
   return code == Z_STREAM_END && stream.avail_out == 0;
 }
 
+// CRC-32C (Castagnoli), as RFC 3720 has it: polynomial 0x1edc6f41, its bits reversed.
+u32 crc32c(std::span<const std::byte> bytes) {
+  static const std::array<u32, 256> table = [] {
+    std::array<u32, 256> made = {};
+    for (u32 i = 0; i < made.size(); ++i) {
+      u32 rest = i;
+      for (int bit = 0; bit < 8; ++bit) rest = (rest >> 1) ^ ((rest & 1u) != 0 ? 0x82f63b78u : 0u);
+      made[i] = rest;
+    }
+    return made;
+  }();
+  u32 sum = ~u32{0};
+  for (const std::byte b : bytes) sum = table[(sum ^ static_cast<u32>(b)) & 0xff] ^ (sum >> 8);
+  return ~sum;
+}
+
+// What stands before a checksum of four bytes.
+std::span<const std::byte> without_checksum(std::span<const std::byte> bytes,
+                                            const std::string& where) {
+  u32 sum = 0;
+  check(bytes.size() >= sizeof(sum), where, "it is shorter than its checksum");
+  const auto body = bytes.first(bytes.size() - sizeof(sum));
+  std::memcpy(&sum, bytes.data() + body.size(), sizeof(sum));
+  check(crc32c(body) == sum, where, "it is damaged: its checksum is another");
+  return body;
+}
+
 }  // namespace
 
-void ZarrReader::decode(const ZarrArray& array, const std::string& file, std::byte* out) const {
+std::optional<std::span<const std::byte>> chunk_in_shard(const ZarrArray& array,
+                                                         std::span<const std::byte> shard, i64 slot,
+                                                         const std::string& where) {
+  i64 together = 1;
+  for (const i64 count : array.shard) together *= count;
+  ORRERY_ASSERT(slot >= 0 && slot < together);
+  // offset and length of each chunk, two numbers of 64 bits
+  constexpr std::size_t kEntry = 16;
+  const std::size_t bytes =
+      static_cast<std::size_t>(together) * kEntry + (array.index_checksum ? 4 : 0);
+  check(shard.size() >= bytes, where, "it has ", shard.size(), " bytes, its index alone has ",
+        bytes);
+  auto index = array.index_first ? shard.first(bytes) : shard.last(bytes);
+  if (array.index_checksum) index = without_checksum(index, where);
+  std::array<u64, 2> entry = {};
+  std::memcpy(entry.data(), index.data() + static_cast<std::size_t>(slot) * kEntry, kEntry);
+  constexpr u64 kMissing = ~u64{0};
+  if (entry[0] == kMissing && entry[1] == kMissing) return std::nullopt;
+  check(entry[0] <= shard.size() && entry[1] <= shard.size() - entry[0], where, "chunk ", slot,
+        " lies outside of it");
+  return shard.subspan(static_cast<std::size_t>(entry[0]), static_cast<std::size_t>(entry[1]));
+}
+
+void ZarrReader::decode(const ZarrArray& array, const Place& place, std::byte* out) const {
   const i64 bytes = array.chunk_bytes();
   const auto size = static_cast<std::size_t>(bytes);
-  store_->with(file, [&](const std::span<const std::byte>* stored) {
-    if (stored == nullptr) {
+  store_->with(place.file, [&](const std::span<const std::byte>* file) {
+    const std::string where = text("cannot read ", place.file, " of ", name_, ": ");
+    std::optional<std::span<const std::byte>> stored;
+    if (file != nullptr) {
+      stored = array.shard.empty() ? *file : chunk_in_shard(array, *file, place.slot, where);
+    }
+    if (!stored) {
       for (std::size_t at = 0; at < size; at += array.fill.size()) {
         std::memcpy(out + at, array.fill.data(), array.fill.size());
       }
       return;
     }
-    const std::string where = text("cannot read ", file, " of ", name_, ": ");
     check(stored->size() <= std::numeric_limits<u32>::max(), where, "it has ", stored->size(),
           " bytes");
+    if (array.checksum) stored = without_checksum(*stored, where);
     switch (array.compressor) {
       case ZarrCompressor::none:
         check(stored->size() == size, where, "it has ", stored->size(), " bytes, ", size,
@@ -436,23 +309,30 @@ void ZarrReader::read_chunk(i64 index, i64 chunk, std::byte* out) const {
   bool whole = true;
   for (int d = 0; d < rank; ++d) whole = whole && array.chunk_row[d] == array.row[d];
 
-  const auto file_of = [&](std::span<const i64> corner) {
-    std::string file = text(folder, chunk);
-    for (int d = 0; d < rank; ++d) {
-      file += array.separator;
-      file += std::to_string(corner[static_cast<std::size_t>(d)] / array.chunk_row[d]);
+  // the file of a piece, and its place there, the last dimension fastest
+  const auto place_of = [&](std::span<const i64> corner) {
+    Place place = {.file = folder + array.before_chunk};
+    for (int d = -1; d < rank; ++d) {
+      i64 at = d < 0 ? chunk : corner[static_cast<std::size_t>(d)] / array.chunk_row[d];
+      if (!array.shard.empty()) {
+        const i64 together = array.shard[static_cast<std::size_t>(d + 1)];
+        place.slot = place.slot * together + at % together;
+        at /= together;
+      }
+      if (d >= 0) place.file += array.separator;
+      place.file += std::to_string(at);
     }
-    return file;
+    return place;
   };
   std::array<i64, Shape::kMaxRank> corner = {};
   if (whole) {
-    decode(array, file_of(corner), out);
+    decode(array, place_of(corner), out);
   } else {
     // every piece of these rows, the last dimension fastest
     std::vector<std::byte> piece(static_cast<std::size_t>(array.chunk_bytes()));
     const i64 piece_row = array.chunk_row.numel() * element_bytes(array.dtype);
     for (bool more = true; more;) {
-      decode(array, file_of(corner), piece.data());
+      decode(array, place_of(corner), piece.data());
       for (i64 r = 0; r < array.chunk_rows; ++r) {
         scatter(array, corner, 0, piece.data() + r * piece_row, out + r * array.row_bytes());
       }

@@ -16,15 +16,20 @@
 
 namespace orrery {
 
-// zarr format 2, as Diffusion Policy's replay buffers are kept in: a folder, or a zip file of one,
-// of arrays. An array is a folder with `.zarray` (JSON) and a file for each chunk, "2.0.0". First
-// axis: time.
+// zarr, as Diffusion Policy's replay buffers are kept in: a folder, or a zip file of one, of
+// arrays. First axis: time.
+//
+// - format 2, read and written: an array is a folder with `.zarray` (JSON) and a file for each
+//   chunk, "2.0.0"
+// - format 3, read: a folder with `zarr.json` and files "c/2/0/0", each a chunk or a shard of
+//   several with an index at its end or beginning
 //
 // Numbers and booleans, little-endian, row-major; chunks plain or compressed by Blosc (any codec),
-// zlib, gzip or zstd; a missing chunk holds the fill value. Arrays of other kinds carry a refusal.
-// What a file claims is bounded by kMaxChunkBytes and by what its chunk can decode to.
+// zlib (format 2), gzip or zstd, in format 3 also with a CRC-32C behind, which is checked; a
+// missing chunk holds the fill value. Arrays of other kinds carry a refusal. What a file claims is
+// bounded by kMaxChunkBytes and by what its chunk can decode to.
 //
-// Format: https://zarr-specs.readthedocs.io/en/latest/v2/v2.0.html
+// Formats: https://zarr-specs.readthedocs.io/en/latest/v2/v2.0.html and .../v3/core/index.html
 
 enum class ZarrCompressor { none, blosc, zlib, gzip, zstd };
 
@@ -36,7 +41,12 @@ struct ZarrArray {
   i64 chunk_rows = 1;  // rows of a chunk; edge chunks are stored whole
   Shape chunk_row;     // of one row within a chunk; smaller than `row` where chunks cut rows
   ZarrCompressor compressor = ZarrCompressor::none;
+  bool checksum = false;        // behind what is compressed
+  std::string before_chunk;     // a chunk's name begins so: "c/" in format 3
   char separator = '.';         // between the numbers of a chunk's name
+  std::vector<i64> shard;       // chunks of a file along each axis; empty: one chunk a file
+  bool index_first = false;     // of a shard: where its index lies,
+  bool index_checksum = false;  // and whether a checksum is behind it
   std::vector<std::byte> fill;  // one element
   std::string refusal;          // why it cannot be read, when it cannot; empty otherwise
 
@@ -46,6 +56,15 @@ struct ZarrArray {
 
 // What `.zarray` says. Error: not JSON. What is not supported is the array's refusal.
 ZarrArray parse_zarray(std::string_view json, const std::string& path, const std::string& name);
+
+// What `zarr.json` says; nothing when it is no array but a group.
+std::optional<ZarrArray> parse_zarr_json(std::string_view json, const std::string& path,
+                                         const std::string& name);
+// The bytes of a chunk in a shard, by its place in the index; nothing when it is not there. `where`
+// begins the sentence of an error.
+std::optional<std::span<const std::byte>> chunk_in_shard(const ZarrArray& array,
+                                                         std::span<const std::byte> shard, i64 slot,
+                                                         const std::string& where);
 
 class ZarrReader {
  public:
@@ -71,7 +90,11 @@ class ZarrReader {
   class Store;
 
   const ZarrArray& readable(i64 array) const;
-  void decode(const ZarrArray& array, const std::string& file, std::byte* out) const;
+  struct Place {
+    std::string file;
+    i64 slot = 0;  // in a shard
+  };
+  void decode(const ZarrArray& array, const Place& place, std::byte* out) const;
 
   std::string name_;
   std::unique_ptr<Store> store_;

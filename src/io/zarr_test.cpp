@@ -117,6 +117,131 @@ TEST_F(Zarr, DamagedChunksAreErrors) {
   EXPECT_THROW(reader.read_all(0), Error);
 }
 
+// one bit at a time, as RFC 3720 describes it
+u32 crc32c_ref(std::string_view bytes) {
+  u32 sum = ~u32{0};
+  for (const char c : bytes) {
+    sum ^= static_cast<u8>(c);
+    for (int bit = 0; bit < 8; ++bit) sum = (sum & 1u) != 0 ? (sum >> 1) ^ 0x82f63b78u : sum >> 1;
+  }
+  return ~sum;
+}
+
+template <typename T>
+std::string bytes_of(const std::vector<T>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
+}
+
+std::string with_checksum(const std::string& bytes) {
+  return bytes + bytes_of(std::vector<u32>{crc32c_ref(bytes)});
+}
+
+// format 3: 5 x 4 numbers in chunks of 2 x 2, four of them a file, and one of them nowhere
+const std::string kThird =
+    R"({"zarr_format": 3, "node_type": "array", "shape": [5, 4], "data_type": "int16",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4, 4]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": -7, "attributes": {}, "storage_transformers": [],
+        "codecs": [{"name": "sharding_indexed", "configuration": {"chunk_shape": [2, 2],
+          "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, "crc32c"],
+          "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}},
+                           {"name": "crc32c"}], "index_location": "end"}}]})";
+
+TEST_F(Zarr, ShardsOfFormatThreeAreRead) {
+  ASSERT_EQ(crc32c_ref("123456789"), 0xe3069283u);  // the published check value
+  std::filesystem::create_directories(folder_ / "s/data/a/c/0");
+  std::filesystem::create_directories(folder_ / "s/data/a/c/1");
+  write_file(folder_ / "s/zarr.json", R"({"zarr_format": 3, "node_type": "group"})");
+  write_file(folder_ / "s/data/zarr.json", R"({"zarr_format": 3, "node_type": "group"})");
+  write_file(folder_ / "s/data/a/zarr.json", kThird);
+  const auto chunk = [](i16 a, i16 b, i16 c, i16 d) {
+    return with_checksum(bytes_of(std::vector<i16>{a, b, c, d}));
+  };
+  // the first shard: rows 0 to 3; chunk (1, 0) is missing, the others lie in any order
+  const std::string chunks = chunk(2, 3, 6, 7) + chunk(0, 1, 4, 5) + chunk(14, 15, 18, 19);
+  const u64 none = ~u64{0};
+  const std::string index =
+      with_checksum(bytes_of(std::vector<u64>{12, 12, 0, 12, none, none, 24, 12}));
+  write_file(folder_ / "s/data/a/c/0/0", chunks + index);
+  // the second: row 4 alone
+  write_file(folder_ / "s/data/a/c/1/0",
+             chunk(20, 21, 0, 0) + chunk(22, 23, 0, 0) +
+                 with_checksum(bytes_of(std::vector<u64>{0, 12, 12, 12, none, none, none, none})));
+  const ZarrReader reader(folder_ / "s");
+  ASSERT_EQ(reader.arrays().size(), 1u);
+  ASSERT_EQ(reader.arrays()[0].refusal, "");
+  const auto read = [&] {
+    const auto bytes = reader.read_all(reader.find("data/a"));
+    std::vector<i16> values(bytes.size() / 2);
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    return values;
+  };
+  EXPECT_EQ(read(), (std::vector<i16>{0,  1,  2,  3,  4,  5,  6,  7,  -7, -7,
+                                      14, 15, -7, -7, 18, 19, 20, 21, 22, 23}));
+  zip_folder(folder_ / "s", folder_ / "s.zip");
+  EXPECT_EQ(ZarrReader(folder_ / "s.zip").read_all(0).size(), 40u);
+
+  // any byte of a chunk or of the index that is changed shows, and what lies outside is not read
+  for (std::size_t at = 0; at < chunks.size() + index.size(); ++at) {
+    std::string damaged = chunks + index;
+    damaged[at] ^= 4;
+    write_file(folder_ / "s/data/a/c/0/0", damaged);
+    EXPECT_THROW(read(), Error) << at;
+  }
+  for (const u64 begin : {u64{1} << 40, ~u64{0} - 3, u64{36}}) {
+    write_file(
+        folder_ / "s/data/a/c/0/0",
+        chunks + with_checksum(bytes_of(std::vector<u64>{begin, 120, 0, 12, none, none, 24, 12})));
+    EXPECT_THROW(read(), Error) << begin;
+  }
+  write_file(folder_ / "s/data/a/c/0/0", index.substr(5));
+  EXPECT_THROW(read(), Error);
+}
+
+TEST(ZarrMetadata, FormatThree) {
+  const auto parsed = [](const std::string& from, const std::string& to) {
+    std::string changed = kThird;
+    changed.replace(changed.find(from), from.size(), to);
+    return *parse_zarr_json(changed, "a", "s");
+  };
+  EXPECT_EQ(parsed("[5, 4]", "[5, 4]").shard, (std::vector<i64>{2, 2}));
+  EXPECT_EQ(parsed("\"default\", \"configuration\": {\"separator\": \"/\"}", "\"v2\"").separator,
+            '.');
+  EXPECT_EQ(parsed("\"end\"", "\"start\"").index_first, true);
+  EXPECT_EQ(parsed("\"crc32c\"]", "{\"name\": \"zstd\"}]").compressor, ZarrCompressor::zstd);
+  // a float's fill value may be its bits
+  const ZarrArray bits = parsed("\"int16\"", "\"float32\"");
+  EXPECT_EQ(bits.refusal, "");
+  std::string floats = kThird;
+  floats.replace(floats.find("\"int16\""), 7, "\"float32\"");
+  floats.replace(floats.find("-7"), 2, "\"0x7fc00001\"");
+  const ZarrArray with_bits = *parse_zarr_json(floats, "a", "s");
+  ASSERT_EQ(with_bits.refusal, "");
+  u32 value = 0;
+  std::memcpy(&value, with_bits.fill.data(), 4);
+  EXPECT_EQ(value, 0x7fc00001u);
+
+  EXPECT_FALSE(parse_zarr_json(R"({"zarr_format": 3, "node_type": "group"})", "a", "s"));
+  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
+           {"\"zarr_format\": 3", "\"zarr_format\": 2"},
+           {"regular", "rectilinear"},
+           {"\"int16\"", "\"complex64\""},
+           {"[4, 4]", "[4]"},
+           {"[4, 4]", "[5, 4]"},
+           {"[4, 4]", "[9007199254740992, 9007199254740992]"},
+           {"[2, 2]", "[0, 2]"},
+           {"little", "big"},
+           {"\"crc32c\"]", "{\"name\": \"zstd\"}, {\"name\": \"gzip\"}]"},
+           {"\"crc32c\"]", "{\"name\": \"transpose\"}]"},
+           {"{\"name\": \"crc32c\"}]", "{\"name\": \"zstd\"}]"},
+           {"\"end\"", "\"middle\""},
+           {"\"separator\": \"/\"", "\"separator\": \"-\""},
+           {"-7", "70000"},
+           {"\"storage_transformers\": []", "\"storage_transformers\": [1]"}}) {
+    EXPECT_NE(parsed(from, to).refusal, "") << from << " -> " << to;
+  }
+}
+
 TEST(ZarrMetadata, RefusesWhatItCannotRead) {
   const std::string good =
       R"({"zarr_format": 2, "shape": [5, 2], "chunks": [2, 2], "dtype": "<f8", "order": "C",

@@ -6,6 +6,7 @@ Exit code 77 (skipped) without numpy and h5py; other libraries that are missing 
 """
 
 import importlib
+import io
 import json
 import shutil
 import subprocess
@@ -119,6 +120,8 @@ def check_zarr(folder, truth):
     zarr = library("zarr")
     if not zarr:
         return
+    if not zarr.__version__.startswith("2."):
+        check_zarr_3(zarr, folder, truth)
     for name in ("store.zarr", "store.zarr.zip"):
         root = zarr.open(str(folder / name), mode="r")
         columns = {k: root["data"][k][:] for k in rows_of(truth)}
@@ -137,6 +140,39 @@ def check_zarr(folder, truth):
             root.create_dataset("meta/episode_ends", data=np.cumsum(truth["ep_len"].astype(np.int64)))
             orrery("data", "convert", folder / f"{label}.zarr", folder / f"{label}.h5")
             expect_rows(read_h5(folder / f"{label}.h5"), truth, f"zarr's own {label} is read")
+
+
+def check_zarr_3(zarr, folder, truth):
+    codecs, stores = zarr.codecs, zarr.storage
+    kinds = {
+        "plain": {"compressors": None},
+        "gzip": {"compressors": codecs.GzipCodec(level=3)},
+        "zstd": {"compressors": codecs.ZstdCodec(level=3)},
+        "blosc": {"compressors": codecs.BloscCodec(cname="lz4", shuffle="shuffle")},
+        "blosc_zstd": {"compressors": codecs.BloscCodec(cname="zstd", shuffle="bitshuffle")},
+        "checked": {"compressors": [codecs.ZstdCodec(level=3), codecs.Crc32cCodec()]},
+        "dots": {"chunk_key_encoding": {"name": "default", "separator": "."}},
+        "old_names": {"chunk_key_encoding": {"name": "v2", "separator": "."}},
+        "shards": {"shards": 4},
+        "shards_plain": {"shards": 2, "compressors": None},
+    }
+    for kind, settings in kinds.items():
+        for packed in (False, True):
+            name = f"third_{kind}.zarr{'.zip' if packed else ''}"
+            store = stores.ZipStore(folder / name, mode="w") if packed else stores.LocalStore(folder / name)
+            root = zarr.open_group(store=store, mode="w", zarr_format=3)
+            for k, v in rows_of(truth).items():
+                # chunks that cut pictures, too
+                chunks = (7, 50, 50, 2) if k == "pixels" else (7,) + v.shape[1:]
+                options = dict(settings)
+                if "shards" in options:
+                    options["shards"] = (chunks[0] * options["shards"],) + tuple(
+                        c * -(-n // c) for c, n in zip(chunks[1:], v.shape[1:]))
+                root.create_array(f"data/{k}", data=v, chunks=chunks, **options)
+            root.create_array("meta/episode_ends", data=np.cumsum(truth["ep_len"].astype(np.int64)))
+            store.close()
+            orrery("data", "convert", folder / name, folder / f"{name}.h5")
+            expect_rows(read_h5(folder / f"{name}.h5"), truth, f"zarr {zarr.__version__}'s own {name} is read")
 
 
 def check_lerobot(folder, truth, films):
@@ -200,7 +236,28 @@ def check_lerobot(folder, truth, films):
     for e in range(len(lengths)):
         shutil.copy(folder / f"films/pixels/ep_{e}.mp4", third / f"videos/{camera}/chunk-000/file-{e:03d}.mp4")
 
-    for name in ("lerobot2", "lerobot3"):
+    # pictures in the tables: PNG in a record of bytes and a name, one file an episode and one for all
+    from PIL import Image
+
+    def png(picture):
+        out = io.BytesIO()
+        Image.fromarray(picture).save(out, format="PNG")
+        return out.getvalue()
+
+    pictures = arrow.array([{"bytes": png(frame), "path": None} for frame in frames])
+    info["features"][camera]["dtype"] = "image"
+    for name, source in (("lerobot2_images", root), ("lerobot3_images", third)):
+        shutil.copytree(source, folder / name)
+        shutil.rmtree(folder / name / "videos")
+        told = json.loads((source / "meta/info.json").read_text())
+        (folder / name / "meta/info.json").write_text(json.dumps({**told, **info}))
+        for path in sorted((folder / name / "data").rglob("*.parquet")):
+            rows = parquet.read_table(path)
+            at = rows.column("index").to_numpy()
+            parquet.write_table(rows.append_column(camera, pictures.take(arrow.array(at))), path, row_group_size=40,
+                                data_page_size=30000, use_dictionary=source == root)
+
+    for name in ("lerobot2", "lerobot3", "lerobot2_images", "lerobot3_images"):
         orrery("data", "convert", folder / name, folder / f"{name}.h5")
         columns = read_h5(folder / f"{name}.h5")
         expected = {"proprio": state, "action": action, "pixels": frames, "index": index, "ep_idx": episode,

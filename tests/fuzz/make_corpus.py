@@ -139,6 +139,9 @@ def tables():
         "reward": pyarrow.array([None if i % 5 == 0 else i / 2 for i in range(n)], pyarrow.float64()),
         "task": pyarrow.array(["push"] * n),
         "ragged": pyarrow.array([[1] * (i % 3) for i in range(n)]),
+        # as LeRobot embeds pictures: a file's bytes and its name; some are missing
+        "picture": pyarrow.array([None if i % 9 == 4 else {"bytes": bytes([i]) * (i % 4 + 1), "path": f"{i % 2}.png"}
+                                  for i in range(n)]),
     })
     for name, settings in {
         "snappy": {"compression": "snappy"},
@@ -168,6 +171,18 @@ def tables():
         "flags": {"dtype": "|b1", "fill_value": True, "compressor": {"id": "zstd", "level": 3}},
     }.items():
         put("zarr", name, json.dumps({**about, **other}).encode())
+
+
+    codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "zstd", "configuration": {"level": 3}}]
+    about = {"zarr_format": 3, "node_type": "array", "shape": [5, 4], "data_type": "int16",
+             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4, 4]}},
+             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+             "fill_value": -7, "attributes": {}, "storage_transformers": [], "codecs": codecs}
+    put("zarr", "third", json.dumps(about).encode())
+    put("zarr", "third_bits", json.dumps({**about, "data_type": "float32", "fill_value": "0x7fc00001"}).encode())
+    shards = {"chunk_shape": [2, 2], "codecs": codecs, "index_codecs": codecs[:1], "index_location": "start"}
+    shards = json.dumps({**about, "codecs": [{"name": "sharding_indexed", "configuration": shards}]}).encode()
+    put("zarr", "third_shards", shards + b"\0" + struct.pack("<8Q", 64, 5, 69, 3, 2**64 - 1, 2**64 - 1, 0, 2**63) + b"\1" * 8)
 
 
 if __name__ == "__main__":
