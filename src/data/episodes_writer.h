@@ -46,8 +46,8 @@ struct WriteOptions {
 
 // The other side of the seam: takes episodes one after the other, in any format.
 //
-// What is written lies under a temporary name in the same folder until finish(). HDF5 (unless
-// `earliest`) and zarr can be read there at any moment, also after the process was killed: all
+// What is written lies under a temporary name in the same folder until finish(). All but HDF5 with
+// `earliest` and zip files can be read there at any moment, also after the process was killed: all
 // episodes but the last few are in it. On failure nothing is left. steady: the same episodes give
 // the same bytes.
 class EpisodesWriter {

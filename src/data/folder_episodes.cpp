@@ -36,17 +36,27 @@ std::vector<i64> index_table(const std::filesystem::path& path) {
   return result;
 }
 
+std::vector<i64> lengths_of(const Episodes& episodes) {
+  std::vector<i64> lengths;
+  for (i64 e = 0; e < episodes.count(); ++e) lengths.push_back(episodes.length(e));
+  return lengths;
+}
+
 class FolderEpisodes final : public TableEpisodes {
  public:
-  FolderEpisodes(const std::filesystem::path& path, const OpenOptions& options)
-      : TableEpisodes(path.string(), index_table(path / "ep_len.npz"), options), path_(path) {
-    const std::vector<i64> offsets = index_table(path / "ep_offset.npz");
-    check(static_cast<i64>(offsets.size()) == count(), name(), " has ", offsets.size(),
-          " episode offsets for ", count(), " episodes");
-    for (i64 e = 0; e < count(); ++e) {
-      check(offsets[static_cast<std::size_t>(e)] == offset(e), name(), ": episode ", e,
-            " begins at row ", offsets[static_cast<std::size_t>(e)],
-            ", the lengths before it add up to ", offset(e));
+  // `tables`: of an unfinished folder; none: they are in npz
+  FolderEpisodes(const std::filesystem::path& path, const Episodes* tables,
+                 const OpenOptions& options)
+      : TableEpisodes(path.string(),
+                      tables != nullptr ? lengths_of(*tables) : index_table(path / "ep_len.npz"),
+                      options),
+        path_(path) {
+    if (tables != nullptr) {
+      for (i64 c = 0; c < static_cast<i64>(tables->columns().size()); ++c) {
+        add_table(tables->column(c).name, whole_column(*tables, c));
+      }
+    } else {
+      check_offsets();
     }
     std::set<std::filesystem::path> entries;
     for (const auto& entry : std::filesystem::directory_iterator(path)) {
@@ -56,7 +66,8 @@ class FolderEpisodes final : public TableEpisodes {
       const std::string stem = entry.stem().string();
       if (std::filesystem::is_directory(entry)) {
         add_folder(entry.filename().string());
-      } else if (entry.extension() == ".npz" && stem != "ep_len" && stem != "ep_offset") {
+      } else if (tables == nullptr && entry.extension() == ".npz" && stem != "ep_len" &&
+                 stem != "ep_offset") {
         add_table(stem, table(entry));
       }
     }
@@ -64,6 +75,17 @@ class FolderEpisodes final : public TableEpisodes {
   }
 
  private:
+  void check_offsets() const {
+    const std::vector<i64> offsets = index_table(path_ / "ep_offset.npz");
+    check(static_cast<i64>(offsets.size()) == count(), name(), " has ", offsets.size(),
+          " episode offsets for ", count(), " episodes");
+    for (i64 e = 0; e < count(); ++e) {
+      check(offsets[static_cast<std::size_t>(e)] == offset(e), name(), ": episode ", e,
+            " begins at row ", offsets[static_cast<std::size_t>(e)],
+            ", the lengths before it add up to ", offset(e));
+    }
+  }
+
   std::filesystem::path film_path(const std::string& name, i64 episode) const {
     return path_ / name / text("ep_", episode, ".mp4");
   }
@@ -112,7 +134,16 @@ class FolderEpisodes final : public TableEpisodes {
 
 std::unique_ptr<Episodes> open_folder(const std::filesystem::path& path,
                                       const OpenOptions& options) {
-  return std::make_unique<FolderEpisodes>(path, options);
+  const auto unfinished = unfinished_tables(path);
+  const auto tables = unfinished.empty() ? nullptr : open_zarr(unfinished, options);
+  return std::make_unique<FolderEpisodes>(path, tables.get(), options);
+}
+
+std::filesystem::path unfinished_tables(const std::filesystem::path& path) {
+  for (const auto& entry : std::filesystem::directory_iterator(path)) {
+    if (entry.path().filename().string().rfind(kUnfinishedTables, 0) == 0) return entry.path();
+  }
+  return {};
 }
 
 }  // namespace orrery

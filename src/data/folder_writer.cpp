@@ -1,9 +1,10 @@
-#include <cstring>
 #include <fstream>
 #include <limits>
+#include <memory>
 
 #include "base/error.h"
 #include "data/formats.h"
+#include "data/table_episodes.h"
 #include "data/temporary_folder.h"
 #include "io/npz.h"
 #include "media/image.h"
@@ -27,45 +28,54 @@ class FolderEpisodesWriter final : public EpisodesWriter {
  public:
   FolderEpisodesWriter(const std::filesystem::path& path, const std::vector<Column>& columns,
                        const WriteOptions& options, bool video)
-      : folder_(path),
-        columns_(columns),
-        options_(options),
-        video_(video),
-        tables_(columns.size()) {
+      : folder_(path), columns_(columns), options_(options), video_(video) {
     std::filesystem::create_directory(folder_.temporary());
+    std::vector<Column> tables;
     for (const Column& column : columns_) {
       check(column.name != "ep_len" && column.name != "ep_offset", "cannot write ", path.string(),
             ": a column may not be called ", column.name);
-      if (is_rgb(column)) std::filesystem::create_directory(folder_.temporary() / column.name);
+      if (is_rgb(column)) {
+        std::filesystem::create_directory(folder_.temporary() / column.name);
+      } else {
+        tables.push_back(column);
+      }
+    }
+    if (!tables.empty()) {
+      tables_ = write_zarr(folder_.temporary() / kUnfinishedTables, tables, {}, false);
     }
   }
 
   void append(i64 rows, std::span<const std::byte* const> values) override {
     check(rows <= std::numeric_limits<i32>::max(), "an episode has ", rows, " rows");
+    // the pictures first, then the numbers that say that the episode is there
+    std::vector<const std::byte*> numbers;
     for (std::size_t c = 0; c < columns_.size(); ++c) {
       if (is_rgb(columns_[c])) {
         write_pictures(columns_[c], rows, values[c]);
       } else {
-        tables_[c].insert(tables_[c].end(), values[c], values[c] + rows * columns_[c].row_bytes());
+        numbers.push_back(values[c]);
       }
     }
+    if (tables_) tables_->append(rows, numbers);
     lengths_.push_back(static_cast<i32>(rows));
     offsets_.push_back(rows_);
     rows_ += rows;
   }
 
   void finish() override {
-    for (std::size_t c = 0; c < columns_.size(); ++c) {
-      if (is_rgb(columns_[c])) continue;
-      std::vector<i64> sizes = {rows_};
-      for (const i64 size : columns_[c].row.sizes()) sizes.push_back(size);
-      Tensor values(columns_[c].dtype, Shape(std::span<const i64>(sizes)));
-      if (!tables_[c].empty()) std::memcpy(values.bytes(), tables_[c].data(), tables_[c].size());
-      write_table(folder_.temporary() / (columns_[c].name + ".npz"), std::move(values));
+    const auto kept = folder_.temporary() / kUnfinishedTables;
+    if (tables_) {
+      tables_->finish();
+      const auto numbers = open_zarr(kept, {});
+      for (i64 c = 0; c < static_cast<i64>(numbers->columns().size()); ++c) {
+        const Column& column = numbers->column(c);
+        write_table(folder_.temporary() / (column.name + ".npz"), whole_column(*numbers, c));
+      }
     }
     const auto episodes = static_cast<i64>(lengths_.size());
     write_table(folder_.temporary() / "ep_len.npz", Tensor::of<i32>({episodes}, lengths_));
     write_table(folder_.temporary() / "ep_offset.npz", Tensor::of<i64>({episodes}, offsets_));
+    std::filesystem::remove_all(kept);
     folder_.commit();
   }
 
@@ -100,7 +110,7 @@ class FolderEpisodesWriter final : public EpisodesWriter {
   std::vector<Column> columns_;
   WriteOptions options_;
   bool video_;
-  std::vector<std::vector<std::byte>> tables_;  // by column
+  std::unique_ptr<EpisodesWriter> tables_;  // the columns without pictures, until all is there
   std::vector<i32> lengths_;
   std::vector<i64> offsets_;
   i64 rows_ = 0;

@@ -27,7 +27,12 @@ std::unique_ptr<EpisodesWriter> write_zarr(const std::filesystem::path& path,
                                            const std::vector<Column>& columns,
                                            const WriteOptions& options, bool zip);
 
-// stable-worldmodel's folders: tables in npz, and a JPEG for each frame or a film for each episode
+// stable-worldmodel's folders: tables in npz, and a JPEG for each frame or a film for each episode.
+// npz cannot grow: until a folder is finished its tables are kept in zarr beside the pictures,
+// under this name and an ending, which is also where a reader of an unfinished folder finds them.
+inline constexpr const char* kUnfinishedTables = ".tables";
+// that folder, when there is one; empty otherwise
+std::filesystem::path unfinished_tables(const std::filesystem::path& path);
 std::unique_ptr<Episodes> open_folder(const std::filesystem::path& path,
                                       const OpenOptions& options);
 std::unique_ptr<EpisodesWriter> write_folder(const std::filesystem::path& path,

@@ -19,7 +19,9 @@ std::unique_ptr<Episodes> open_episodes(const std::filesystem::path& path,
     return zip ? open_zarr(path, options) : open_hdf5(path, options);
   }
   if (std::filesystem::exists(path / "meta" / "info.json")) return open_lerobot(path, options);
-  if (std::filesystem::exists(path / "ep_len.npz")) return open_folder(path, options);
+  if (std::filesystem::exists(path / "ep_len.npz") || !unfinished_tables(path).empty()) {
+    return open_folder(path, options);
+  }
   for (const char* entry : {".zgroup", "zarr.json", "meta"}) {
     if (std::filesystem::exists(path / entry)) return open_zarr(path, options);
   }

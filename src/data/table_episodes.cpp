@@ -65,4 +65,13 @@ void TableEpisodes::decode_rows(i64 index, const Chunk&, i64 begin, i64 end, i64
   }
 }
 
+Tensor whole_column(const Episodes& episodes, i64 index) {
+  const Column& column = episodes.column(index);
+  std::vector<i64> sizes = {episodes.rows()};
+  for (const i64 size : column.row.sizes()) sizes.push_back(size);
+  Tensor values(column.dtype, Shape(std::span<const i64>(sizes)));
+  episodes.read(index, 0, episodes.rows(), 1, values.bytes());
+  return values;
+}
+
 }  // namespace orrery

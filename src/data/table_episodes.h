@@ -48,4 +48,7 @@ class TableEpisodes : public ChunkedEpisodes {
   std::vector<Source> sources_;  // by column
 };
 
+// All rows of a column: [rows, row].
+Tensor whole_column(const Episodes& episodes, i64 column);
+
 }  // namespace orrery
