@@ -293,7 +293,9 @@ class LeRobotEpisodes final : public TableEpisodes {
             " episodes: ", rows());
       for (i64 c = 0; c < static_cast<i64>(reader.columns().size()); ++c) {
         const ParquetColumn& about = reader.columns()[static_cast<std::size_t>(c)];
-        if (!about.refusal.empty()) {
+        const bool camera = std::count(layout_.embedded.begin(), layout_.embedded.end(),
+                                       about.name) != 0;  // a record of bytes and a path
+        if (!about.refusal.empty() || camera) {
           left_out.insert(about.name);
           continue;
         }
