@@ -323,7 +323,8 @@ void expect_end(const Record& record, const Descent& planner, const Tensor& acti
   const double tolerance = steered ? kStepTolerance : kRunTolerance;
   const Tensor& end = record.at("final_params");
   for (i64 i = 0; i < end.numel(); ++i) {
-    EXPECT_NEAR(planner.samples_at_end().data()[i], end.data<float>()[i], tolerance) << "parameter " << i;
+    EXPECT_NEAR(planner.samples_at_end().data()[i], end.data<float>()[i], tolerance)
+        << "parameter " << i;
   }
 
   // the released answer is recorded whole, the later one as a number among the samples

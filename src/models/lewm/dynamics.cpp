@@ -15,17 +15,27 @@ View<const float, 3> as_block(View<const float, 2> rows) {
 
 }  // namespace
 
-GoalDynamics::GoalDynamics(Context& ctx, const Model& model, Sizes sizes, Objective objective)
+GoalDynamics::GoalDynamics(Context& ctx, const Model& model, Sizes sizes, Objective objective,
+                           std::vector<Constraint> constraints)
     : ctx_(&ctx),
       model_(&model),
       sizes_(sizes),
       objective_(std::move(objective)),
+      constraints_(std::move(constraints)),
       rollout_(make_rollout_state(ctx, model,
                                   {.samples = sizes.samples,
                                    .history = sizes.history,
                                    .blocks = sizes.history - 1 + sizes.horizon,
                                    .environments = sizes.environments})) {
   check_objective(objective_);
+  check_constraints(constraints_);
+  if (sizes.gradients) {
+    gradient_.emplace(ctx, model,
+                      RolloutSizes{.samples = sizes.samples,
+                                   .history = sizes.history,
+                                   .blocks = sizes.history - 1 + sizes.horizon,
+                                   .environments = sizes.environments});
+  }
   Arena measure;
   lay_out(measure);
   memory_ = Block(ctx, measure.used());
@@ -69,24 +79,73 @@ void GoalDynamics::observe(i64 environment, View<const float, 2> context,
   }
 }
 
-void GoalDynamics::rollout_cost(Context& ctx, i64 first_environment, View<const float, 4> actions,
-                                View<float, 2> cost) {
+void GoalDynamics::check_candidates(i64 first_environment, View<const float, 4> actions) const {
   const i64 group = actions.size(0), samples = actions.size(1);
-  const i64 dim = model_->config().latent();
   check(first_environment >= 0 && first_environment + group <= environments_ &&
             samples <= sizes_.samples,
         "planning: candidates of environments ", first_environment, " to ",
         first_environment + group - 1, ", ", samples, " each; ", environments_,
         " environments were observed, ", sizes_.samples, " candidates each were planned for");
-  const i64 end = first_environment + group;
-  const View<float, 3> last(last_.data(), {group, samples, dim});
-  rollout(ctx, *model_, rollout_,
-          {.context = contexts_.slice(0, first_environment, end),
-           .prefix = sizes_.history > 1 ? prefixes_.slice(0, first_environment, end)
-                                        : View<const float, 3>(),
-           .actions = actions},
-          {.last = last});
-  objective_cost(ctx, objective_, {last, goals_.slice(0, first_environment, end), actions}, cost);
+}
+
+RolloutInput GoalDynamics::input_of(i64 first_environment, View<const float, 4> actions) const {
+  const i64 end = first_environment + actions.size(0);
+  return {.context = contexts_.slice(0, first_environment, end),
+          .prefix = sizes_.history > 1 ? prefixes_.slice(0, first_environment, end)
+                                       : View<const float, 3>(),
+          .actions = actions};
+}
+
+Outcomes GoalDynamics::outcomes_of(Context& ctx, i64 first_environment,
+                                   View<const float, 4> actions) {
+  check_candidates(first_environment, actions);
+  const i64 group = actions.size(0), dim = model_->config().latent();
+  const View<float, 3> last(last_.data(), {group, actions.size(1), dim});
+  rollout(ctx, *model_, rollout_, input_of(first_environment, actions), {.last = last});
+  return {last, goals_.slice(0, first_environment, first_environment + group), actions};
+}
+
+void GoalDynamics::rollout_cost(Context& ctx, i64 first_environment, View<const float, 4> actions,
+                                View<float, 2> cost) {
+  objective_cost(ctx, objective_, outcomes_of(ctx, first_environment, actions), cost);
+}
+
+void GoalDynamics::constrain(Context& ctx, i64 first_environment, View<const float, 4> actions,
+                             View<float, 3> values) {
+  constraint_values(ctx, constraints_, outcomes_of(ctx, first_environment, actions), values);
+}
+
+void GoalDynamics::rollout_cost_gradient(Context& ctx, i64 first_environment,
+                                         View<const float, 4> actions, View<const float, 3> weights,
+                                         View<float, 2> cost, View<float, 4> gradient) {
+  check(gradient_.has_value(), "planning: the dynamics was made without gradients");
+  check_candidates(first_environment, actions);
+  const i64 samples = actions.size(1), blocks = actions.size(2), width = actions.size(3);
+  gradient_->add(
+      ctx, input_of(first_environment, actions),
+      [&](const RolloutPiece& piece, View<const float, 3> last, View<float, 3> slopes) {
+        // a piece's candidates follow each other
+        const i64 first = piece.first_environment * samples + piece.first_sample;
+        const auto of_piece = [&](auto* values, i64 numbers) { return values + first * numbers; };
+        const View<float, 4>::Sizes plans = {piece.environments, piece.samples, blocks, width};
+        const i64 from = first_environment + piece.first_environment;
+        const Outcomes outcomes = {
+            last, goals_.slice(0, from, from + piece.environments),
+            View<const float, 4>(of_piece(actions.data(), blocks * width), plans)};
+        const Slopes by = {slopes,
+                           View<float, 4>(of_piece(gradient.data(), blocks * width), plans)};
+        objective_cost(
+            ctx, objective_, outcomes,
+            View<float, 2>(of_piece(cost.data(), 1), {piece.environments, piece.samples}));
+        objective_slopes(ctx, objective_, outcomes, by);
+        if (!weights) return;
+        add_constraint_slopes(
+            ctx, constraints_, outcomes,
+            View<const float, 3>(of_piece(weights.data(), constraints()),
+                                 {piece.environments, piece.samples, constraints()}),
+            by);
+      },
+      gradient);
 }
 
 void GoalDynamics::imagine(Context& ctx, i64 environment, View<const float, 2> plan,

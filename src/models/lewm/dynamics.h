@@ -1,11 +1,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "models/lewm/encode.h"
 #include "models/lewm/objective.h"
-#include "models/lewm/rollout.h"
-#include "plan/dynamics.h"
+#include "models/lewm/rollout_gradient.h"
+#include "plan/differentiable.h"
 
 namespace orrery::lewm {
 
@@ -20,17 +22,20 @@ namespace orrery::lewm {
 // the context's operations run, which is where all views lie but those of imagine; nothing
 // allocates after construction. On a CUDA device a call's environments and candidates go through
 // together.
-class GoalDynamics final : public Dynamics {
+class GoalDynamics final : public DifferentiableDynamics {
  public:
   struct Sizes {
     i64 environments = 1;  // at most
     i64 samples = 300;
     i64 horizon = 5;  // blocks
     i64 history = 1;  // context frames
+    // memory for gradients, see rollout_gradient.h; on the CPU in f32 only
+    bool gradients = false;
   };
 
   // Context and model outlive the dynamics.
-  GoalDynamics(Context& ctx, const Model& model, Sizes sizes, Objective objective = {});
+  GoalDynamics(Context& ctx, const Model& model, Sizes sizes, Objective objective = {},
+               std::vector<Constraint> constraints = {});
 
   // How many environments the next plan is for; their contexts and goals are set anew.
   void begin(i64 environments);
@@ -51,19 +56,34 @@ class GoalDynamics final : public Dynamics {
   void rollout_cost(Context& ctx, i64 first_environment, View<const float, 4> actions,
                     View<float, 2> cost) override;
 
+  i64 constraints() const override { return static_cast<i64>(constraints_.size()); }
+  // CPU only
+  void constrain(Context& ctx, i64 first_environment, View<const float, 4> actions,
+                 View<float, 3> values) override;
+  // error when it was made without gradients
+  void rollout_cost_gradient(Context& ctx, i64 first_environment, View<const float, 4> actions,
+                             View<const float, 3> weights, View<float, 2> cost,
+                             View<float, 4> gradient) override;
+
   // What the model imagines for one plan [horizon, A]: latents [history + horizon, D], the context
   // first. For people to look at: both are the host's.
   void imagine(Context& ctx, i64 environment, View<const float, 2> plan, View<float, 2> latents);
 
  private:
   void lay_out(Arena& arena);
+  void check_candidates(i64 first_environment, View<const float, 4> actions) const;
+  RolloutInput input_of(i64 first_environment, View<const float, 4> actions) const;
+  // the last latents of candidates, and what they are judged by
+  Outcomes outcomes_of(Context& ctx, i64 first_environment, View<const float, 4> actions);
 
   Context* ctx_;
   const Model* model_;
   Sizes sizes_;
   Objective objective_;
+  std::vector<Constraint> constraints_;
   i64 environments_ = 0;
   RolloutState rollout_;
+  std::optional<RolloutGradient> gradient_;
   Block memory_;
   View<float, 3> contexts_;  // [environments, history, D]
   View<float, 3> prefixes_;  // [environments, history - 1, A]

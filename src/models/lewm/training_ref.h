@@ -47,7 +47,7 @@ class Model {
     return result;
   }
 
- private:
+ protected:
   bool has(const std::string& name) const { return specs_.count(name) > 0; }
   const double* at(const std::string& name) const {
     return parameters.data() + specs_.at(name).offset;
