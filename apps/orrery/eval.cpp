@@ -1,7 +1,7 @@
 #include <unistd.h>
 
+#include <charconv>
 #include <filesystem>
-#include <iomanip>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,8 +14,13 @@
 #include "data/statistics.h"
 #include "device_options.h"
 #include "eval/evaluate.h"
+#include "eval/films.h"
+#include "eval/kept.h"
 #include "eval/report.h"
+#include "eval/results.h"
+#include "eval/seeds.h"
 #include "io/json.h"
+#include "media/video.h"
 #include "planner_options.h"
 #include "progress.h"
 #include "verbs.h"
@@ -26,9 +31,12 @@ namespace {
 
 struct Options {
   std::string environment = "tworoom";
-  std::string model, data, report, output;
+  std::string model, data, report, output, films, kept;
+  std::string range, batch, criterion = "published";
   std::vector<u64> seeds = {42};
   i64 recorded_episodes = 100;
+  bool official_reset = false;
+  bool table = false;
   Protocol protocol;
   PlannerOptions planner;
   DeviceOptions device;
@@ -61,6 +69,10 @@ class TemporaryFolder {
 std::unique_ptr<Episodes> starts_for(Context& ctx, const Options& options, u64 seed, i64 image_size,
                                      const std::filesystem::path& folder) {
   if (!options.data.empty()) return open_episodes(options.data);
+  const auto environment = make_environment(options.environment);
+  std::vector<float> action(static_cast<std::size_t>(environment->action_dim()));
+  check(environment->expert_action(action), options.environment,
+        " has no scripted expert to record starts and goals with: give --data");
   RecordOptions recording;
   recording.environment = options.environment;
   recording.policy = "expert";
@@ -86,88 +98,134 @@ lewm::Statistics statistics_for(const Options& options, const Episodes& episodes
   return statistics;
 }
 
-nlohmann::json json_of(const Evaluation& evaluation, const ModelOptions& where) {
-  const std::vector<double> times = evaluation.plan_times_ms();
-  return {{"env", evaluation.environment},
-          {"protocol",
-           {{"name", "stable-worldmodel"},
-            {"seed", evaluation.protocol.seed},
-            {"goal_offset", evaluation.protocol.goal_offset},
-            {"budget", evaluation.protocol.budget},
-            {"horizon", evaluation.protocol.plan.horizon},
-            {"receding_horizon", evaluation.protocol.plan.receding_horizon},
-            {"action_block", evaluation.protocol.plan.action_block},
-            {"planner", evaluation.protocol.planner.name},
-            {"samples", evaluation.protocol.planner.samples},
-            {"iterations", evaluation.protocol.planner.iterations},
-            {"elites", evaluation.protocol.planner.elites},
-            {"start_rule", evaluation.protocol.original_start_rule ? "original" : "corrected"}}},
-          {"device", where.device},
-          {"precision", where.precision},
-          {"model", evaluation.model},
-          {"data", evaluation.data},
-          {"parameters", evaluation.parameters},
-          {"episodes", evaluation.episodes.size()},
-          {"successes", evaluation.successes()},
-          {"success_rate", evaluation.success_rate()},
-          {"ci95", evaluation.ci95()},
-          {"random_success_rate", evaluation.random_success_rate()},
-          {"already_solved", evaluation.already_solved()},
-          {"plan_ms", {{"p50", quantile(times, 0.5)}, {"p99", quantile(times, 0.99)}}},
-          {"seconds", evaluation.seconds}};
+// A plain "pusht" is the official evaluation's, as NumPy 2 and pygame 2.6 make it today; whoever
+// says options means them.
+std::string environment_of(const Options& options) {
+  std::string name = options.environment;
+  if (name == "pusht") name += ":control=float32,polygons=real";
+  if (!options.official_reset) return name;
+  check(name.rfind("pusht", 0) == 0, "--official-reset is of PushT, whose block may go on moving; ",
+        name, " was asked for");
+  return name + (name.find(':') == std::string::npos ? ":" : ",") + "motion=kept";
 }
 
-void print(const Evaluation& evaluation) {
-  const std::vector<double> times = evaluation.plan_times_ms();
-  const auto ci = evaluation.ci95();
-  std::cout << std::fixed << std::setprecision(0) << evaluation.environment << " seed "
-            << evaluation.protocol.seed << ": " << evaluation.successes() << " of "
-            << evaluation.episodes.size() << " goals reached (" << evaluation.success_rate()
-            << " %, 95 % interval " << ci[0] << " to " << ci[1] << "); random policy "
-            << evaluation.random_success_rate() << " %; at the goal from the start "
-            << evaluation.already_solved() << "; plan " << std::setprecision(1)
-            << quantile(times, 0.5) << " ms median, " << quantile(times, 0.99) << " ms p99; "
-            << evaluation.seconds << " s\n";
+// how many episodes are played side by side, 0 for all
+i64 side_by_side_of(const std::string& batch, const Context& ctx) {
+  if (batch == "all") return 0;
+  // on the CPU plans are made one by one anyway: small groups are finished, and kept, sooner
+  if (batch.empty()) return ctx.device() == Device::cpu ? 8 : 0;
+  i64 count = 0;
+  const auto [end, problem] = std::from_chars(batch.data(), batch.data() + batch.size(), count);
+  check(problem == std::errc() && end == batch.data() + batch.size() && count >= 1, "--batch is \"",
+        batch, "\", needed a number from 1 up, or all");
+  return count;
 }
 
-void run(Options& options) {
-  Context ctx(options.device.context());
-  const lewm::Model model(ctx, lewm::load_model(options.model), options.device.precision());
-  options.protocol.planner = options.planner.choice();
-  if (auto shipped = lewm::statistics_of_model(options.model))
-    options.protocol.plan.action_block = shipped->frameskip;
+std::filesystem::path film_path(const Options& options, u64 seed, const EpisodeRecord& record) {
+  return std::filesystem::path(options.films) /
+         text("seed-", seed, "-episode-", record.index, record.success ? "" : "-failed", ".mp4");
+}
 
-  const TemporaryFolder folder;
-  std::vector<Evaluation> evaluations;
-  for (const u64 seed : options.seeds) {
-    options.protocol.seed = seed;
-    const auto episodes =
-        starts_for(ctx, options, seed, model.config().encoder.image_size, folder.path());
-    Progress progress("evaluating", options.protocol.budget, "steps");
-    EvaluateOptions how;
-    how.environment = options.environment;
-    how.films = !options.report.empty();
-    how.progress = [&](i64 step, i64, i64 solved) {
-      progress.update(step, std::to_string(solved) + " reached");
-    };
-    evaluations.push_back(
-        evaluate(ctx, model, statistics_for(options, *episodes), options.protocol, *episodes, how));
-    evaluations.back().model = options.model;
-    if (options.data.empty()) evaluations.back().data = "freshly recorded expert episodes";
+// What belongs to the whole command and not to one seed.
+class Run {
+ public:
+  explicit Run(Options& options)
+      : options_(options),
+        ctx_(options.device.context()),
+        model_(ctx_, lewm::load_model(options.model), options.device.precision()),
+        environment_(environment_of(options)) {
+    Protocol& protocol = options_.protocol;
+    protocol.planner = options.planner.choice();
+    if (options.criterion == "held") protocol.criterion.kind = Criterion::Kind::held;
+    if (auto shipped = lewm::statistics_of_model(options.model))
+      protocol.plan.action_block = shipped->frameskip;
+    side_by_side_ = side_by_side_of(options.batch, ctx_);
+    if (!options.batch.empty()) protocol.planner.batch_size = 0;
+    if (!options.films.empty()) {
+      check(has_video(), "--films needs FFmpeg's libraries, which this build lacks");
+      std::filesystem::create_directories(options.films);
+    }
   }
 
-  nlohmann::json all = nlohmann::json::array();
-  for (const Evaluation& evaluation : evaluations)
-    all.push_back(json_of(evaluation, options.device.chosen()));
-  const nlohmann::json result =
-      evaluations.size() == 1 ? all.front() : nlohmann::json{{"runs", all}};
+  Evaluation play(u64 seed) {
+    Protocol& protocol = options_.protocol;
+    protocol.seed = seed;
+    const auto episodes =
+        starts_for(ctx_, options_, seed, model_.config().encoder.image_size, folder_.path());
+    const lewm::Statistics statistics = statistics_for(options_, *episodes);
+
+    std::optional<Progress> progress;
+    EvaluateOptions how;
+    how.environment = environment_;
+    how.side_by_side = side_by_side_;
+    how.films = !options_.report.empty() || !options_.films.empty();
+    if (!options_.films.empty()) how.film_side = 224;
+    how.kept = kept(statistics);
+    how.progress = [&](i64 step, i64 steps, i64 solved) {
+      if (!progress) progress.emplace("evaluating", steps, "steps");
+      progress->update(step, std::to_string(solved) + " reached");
+    };
+    how.finished = [&](std::span<EpisodeRecord> records) {
+      if (options_.films.empty()) return;
+      for (EpisodeRecord& record : records) {
+        write_film(film_path(options_, seed, record), record);
+        if (options_.report.empty()) record.film.clear();
+      }
+    };
+    Evaluation evaluation = evaluate(ctx_, model_, statistics, protocol, *episodes, how);
+    evaluation.environment = options_.environment;
+    evaluation.model = options_.model;
+    if (options_.data.empty()) evaluation.data = "freshly recorded expert episodes";
+    return evaluation;
+  }
+
+  // what the command was told beyond the protocol
+  void add_to(nlohmann::json& result) const {
+    result["protocol"]["environment"] = environment_;
+    result["protocol"]["reset"] = options_.official_reset ? "official" : "motionless";
+    result["device"] = options_.device.chosen().device;
+    result["precision"] = options_.device.chosen().precision;
+  }
+
+ private:
+  // the file of finished episodes, one for all seeds; null when none was asked for
+  KeptEpisodes* kept(const lewm::Statistics& statistics) {
+    if (options_.kept.empty()) return nullptr;
+    nlohmann::json settings = settings_of(environment_, model_, statistics, options_.protocol);
+    settings["device"] = options_.device.chosen().device;
+    settings["precision"] = options_.device.chosen().precision;
+    if (!kept_) kept_.emplace(options_.kept, settings);
+    return &*kept_;
+  }
+
+  Options& options_;
+  Context ctx_;
+  lewm::Model model_;
+  std::string environment_;
+  i64 side_by_side_ = 0;
+  TemporaryFolder folder_;
+  std::optional<KeptEpisodes> kept_;
+};
+
+void run(Options& options) {
+  if (!options.range.empty()) options.seeds = seeds_from_text(options.range);
+  Run evaluations_of(options);
+  std::vector<Evaluation> evaluations;
+  for (const u64 seed : options.seeds) evaluations.push_back(evaluations_of.play(seed));
+
+  nlohmann::json result = json_from_evaluations(evaluations, options.table);
+  evaluations_of.add_to(result);
+  if (result.contains("runs")) {
+    for (nlohmann::json& one : result["runs"]) evaluations_of.add_to(one);
+  }
   if (!options.output.empty()) write_json(options.output, result);
   if (!options.report.empty()) write_report(options.report, evaluations);
   if (options.json) {
     std::cout << result.dump(1) << "\n";
     return;
   }
-  for (const Evaluation& evaluation : evaluations) print(evaluation);
+  if (options.table) std::cout << table_of(evaluations);
+  std::cout << lines_of(evaluations);
   if (!options.report.empty()) std::cout << "report: " << options.report << "\n";
 }
 
@@ -178,7 +236,10 @@ void add_eval(CLI::App& app, int&) {
   Protocol& protocol = options->protocol;
   auto* verb =
       app.add_subcommand("eval", "play an environment with a model by the published protocol");
-  verb->add_option("--env", options->environment, "environment")->capture_default_str();
+  verb->add_option("--env", options->environment,
+                   "environment: tworoom, or pusht (as the official evaluation draws and drives "
+                   "it), or one with its options")
+      ->capture_default_str();
   verb->add_option("--model", options->model, "folder of a model, or its file of weights")
       ->required();
   verb->add_option("--data", options->data,
@@ -187,8 +248,10 @@ void add_eval(CLI::App& app, int&) {
                    "episodes to record without --data")
       ->capture_default_str();
   verb->add_option("--episodes", protocol.episodes, "episodes to play")->capture_default_str();
-  verb->add_option("--seed", options->seeds, "one seed, or several for one run each")
-      ->capture_default_str();
+  auto* seed = verb->add_option("--seed", options->seeds, "one seed, or several for one run each")
+                   ->capture_default_str();
+  verb->add_option("--seeds", options->range, "the same as a range or a list: 0..9 or 0..4,42")
+      ->excludes(seed);
   verb->add_option("--goal-offset", protocol.goal_offset, "rows from start to goal")
       ->capture_default_str();
   verb->add_option("--budget", protocol.budget, "environment steps an episode may take")
@@ -200,9 +263,38 @@ void add_eval(CLI::App& app, int&) {
   verb->add_option("--action-block", protocol.plan.action_block,
                    "steps a block, for models without statistics")
       ->capture_default_str();
+  verb->add_option("--history", protocol.plan.history_len,
+                   "frames a plan looks back on, one a block, with the actions between them")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--batch", options->batch,
+                   "episodes played and planned for together, a number or all; changes no result "
+                   "(default: 8 side by side on the CPU, all on a device)");
   options->planner.add_to(*verb);
   verb->add_flag("--original-start-rule", protocol.original_start_rule,
                  "choose start rows as before 2026-07-22");
+  verb->add_flag("--official-reset", options->official_reset,
+                 "pusht: leave the block the motion of the random reset before a start, as the "
+                 "official evaluation does (here the seed decides it)");
+  verb->add_flag("--drop-solved", protocol.drop_solved,
+                 "replace starts that are at their goal already by others");
+  verb->add_option("--criterion", options->criterion,
+                   "published: the goal is reached after any step; held: after some steps in a "
+                   "row, the block turned as the goal is")
+      ->check(CLI::IsMember({"published", "held"}))
+      ->capture_default_str();
+  verb->add_option("--hold-steps", protocol.criterion.hold_steps, "held: steps in a row")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--hold-degrees", protocol.criterion.degrees,
+                   "held: how far the block's angle may be from the goal's")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_flag("--table", options->table, "tell every episode too");
+  verb->add_option("--films", options->films,
+                   "write a film of every episode into this folder, MP4: agent and goal");
+  verb->add_option("--resume", options->kept,
+                   "keep finished episodes in this file, and do not play again what is in it");
   verb->add_option("--report", options->report,
                    "write a page with films and figures, one HTML file");
   verb->add_option("--output", options->output, "write the result as JSON");

@@ -60,6 +60,7 @@ std::vector<EpisodeRecord> evaluate_cases(Context& ctx, const Player& player,
                                           const EvaluateOptions& options) {
   check_fit(player, protocol, options);
   const i64 count = static_cast<i64>(cases.size());
+  if (count == 0) return {};
   const i64 group = options.side_by_side == 0 ? count : std::min(options.side_by_side, count);
   check(options.noise == nullptr || group == count,
         "evaluation: recorded draws are in the order of one lock-step run, ", count,
@@ -77,9 +78,9 @@ std::vector<EpisodeRecord> evaluate_cases(Context& ctx, const Player& player,
     const auto group_cases =
         cases.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(last - first));
     auto some = play_in_lock_step(ctx, {player, protocol, options}, group_cases, told);
+    if (options.finished) options.finished(some);
     for (EpisodeRecord& record : some) {
       solved_before += record.success ? 1 : 0;
-      if (options.finished) options.finished(record);
       records.push_back(std::move(record));
     }
   }
@@ -93,7 +94,7 @@ Evaluation evaluate(Context& ctx, const lewm::Model& model, const lewm::Statisti
   const Player player = {model, statistics};
   check_fit(player, protocol, options);
   const auto environment = make_environment(options.environment);
-  const auto cases = load_cases(episodes, *environment, protocol);
+  auto cases = load_cases(episodes, *environment, protocol);
   Gallery gallery;
   EvaluateOptions how = options;
   if (options.films) {
@@ -102,7 +103,25 @@ Evaluation evaluate(Context& ctx, const lewm::Model& model, const lewm::Statisti
   }
 
   Evaluation result;
-  result.episodes = evaluate_cases(ctx, player, protocol, cases, how);
+  std::vector<EvalCase> left;
+  for (EvalCase& one : cases) {
+    const EpisodeRecord* known =
+        options.kept == nullptr ? nullptr : options.kept->find(protocol.seed, one);
+    if (known != nullptr) {
+      result.episodes.push_back(*known);
+    } else {
+      left.push_back(std::move(one));
+    }
+  }
+  how.finished = [&](std::span<EpisodeRecord> records) {
+    if (options.finished) options.finished(records);
+    if (options.kept != nullptr) options.kept->add(protocol.seed, records);
+  };
+  for (EpisodeRecord& record : evaluate_cases(ctx, player, protocol, left, how)) {
+    result.episodes.push_back(std::move(record));
+  }
+  std::sort(result.episodes.begin(), result.episodes.end(),
+            [](const EpisodeRecord& a, const EpisodeRecord& b) { return a.index < b.index; });
   result.environment = options.environment;
   result.data = episodes.name();
   result.parameters = model.weights().parameters.numel();

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "eval/kept.h"
 #include "eval/starts.h"
 #include "models/lewm/model.h"
 #include "models/lewm/statistics.h"
@@ -34,11 +35,12 @@ struct EvaluateOptions {
   i64 gallery = 1024;    // of evaluate() with films: recorded frames to show imagined latents as
   const Gallery* shown_as = nullptr;  // of evaluate_cases(): the same, already made
   Noise* noise = nullptr;  // recorded draws instead of counter-based ones; needs one lock-step run
+  KeptEpisodes* kept = nullptr;  // of evaluate(): episodes found here are not played again, others
+                                 // are put here; those found have no film
   // called after every environment step of a lock-step run, counted over all of them
   std::function<void(i64 step, i64 steps, i64 solved)> progress;
-  // Called with every episode whose record is complete, group after group. It may take pictures out
-  // of the record.
-  std::function<void(EpisodeRecord&)> finished;
+  // Called with the records of every group that is over. It may take pictures out of them.
+  std::function<void(std::span<EpisodeRecord>)> finished;
 };
 
 // Plays the given cases, in groups of side_by_side: plan when a queue is empty, act, freeze who has

@@ -212,6 +212,54 @@ TEST(Evaluate, GoalsReachedBeforeTheFirstActionAreReplacedWhenAsked) {
   EXPECT_THROW(load_cases(*recording, *environment, protocol), Error) << "no row is left";
 }
 
+TEST(Evaluate, GoesOnWhereItWasInterrupted) {
+  Context ctx({.threads = 2});
+  const Recording recording(ctx, 5);
+  const lewm::Model model(ctx, lewm::seeded_weights(small_config(), "evaluate"));
+  const Protocol protocol = small_protocol(5);
+  const std::filesystem::path path =
+      std::filesystem::path(testing::TempDir()) / text("orrery-interrupted-", ::getpid(), ".json");
+  const nlohmann::json settings = settings_of("tworoom", model, kStatistics, protocol);
+  EvaluateOptions options;
+  options.environment = "tworoom";
+  options.side_by_side = 2;
+  const Evaluation whole = evaluate(ctx, model, kStatistics, protocol, *recording, options);
+
+  // the second group never ends
+  struct Killed {};
+  i64 groups = 0;
+  {
+    KeptEpisodes kept(path, settings);
+    options.kept = &kept;
+    options.finished = [&](std::span<EpisodeRecord>) {
+      if (++groups == 2) throw Killed();
+    };
+    EXPECT_THROW(evaluate(ctx, model, kStatistics, protocol, *recording, options), Killed);
+  }
+  KeptEpisodes kept(path, settings);
+  EXPECT_EQ(kept.count(), 2);
+  options.kept = &kept;
+  i64 played = 0;
+  options.finished = [&](std::span<EpisodeRecord> records) {
+    played += static_cast<i64>(records.size());
+  };
+  const Evaluation resumed = evaluate(ctx, model, kStatistics, protocol, *recording, options);
+  EXPECT_EQ(played, 3);
+  const Evaluation again = evaluate(ctx, model, kStatistics, protocol, *recording, options);
+  EXPECT_EQ(played, 3) << "all are there";
+  std::filesystem::remove(path);
+  ASSERT_EQ(resumed.episodes.size(), 5u);
+  ASSERT_EQ(again.episodes.size(), 5u);
+  for (std::size_t e = 0; e < 5; ++e) {
+    EXPECT_EQ(deed_of(resumed.episodes[e]), deed_of(whole.episodes[e]));
+    EXPECT_EQ(deed_of(again.episodes[e]), deed_of(whole.episodes[e]));
+  }
+
+  // another model is another evaluation
+  const lewm::Model other(ctx, lewm::seeded_weights(small_config(), "another"));
+  EXPECT_NE(settings_of("tworoom", other, kStatistics, protocol), settings);
+}
+
 TEST(Judge, HoldsAskForStepsInARow) {
   const auto environment = make_environment("tworoom");
   environment->reset(1);

@@ -10,6 +10,7 @@
 #include "base/atomic_file.h"
 #include "eval/report_charts.h"
 #include "eval/report_page.h"
+#include "eval/seeds.h"
 #include "media/resize.h"
 
 namespace orrery {
@@ -213,21 +214,6 @@ std::string films_data(std::span<const Evaluation> evaluations) {
   return data;
 }
 
-struct Totals {
-  i64 episodes = 0, successes = 0, random = 0, solved = 0;
-};
-
-Totals totals_of(std::span<const Evaluation> evaluations) {
-  Totals totals;
-  for (const Evaluation& evaluation : evaluations) {
-    totals.episodes += static_cast<i64>(evaluation.episodes.size());
-    totals.successes += evaluation.successes();
-    totals.random += evaluation.random_successes();
-    totals.solved += evaluation.already_solved();
-  }
-  return totals;
-}
-
 std::string percent(double part, double whole) {
   return rounded(whole > 0 ? 100 * part / whole : 0, 0) + " %";
 }
@@ -238,15 +224,39 @@ std::string grouped(i64 value) {
   return digits;
 }
 
-std::string headline(const Totals& totals) {
+std::string headline(const SeedSummary& totals) {
   if (totals.episodes == 0) return "No episode was run.";
-  const auto interval = wilson_interval(totals.successes, totals.episodes);
-  return text(
-      "The model reached ", totals.successes, " of ", totals.episodes, " goals (",
-      percent(static_cast<double>(totals.successes), static_cast<double>(totals.episodes)),
-      ", 95 % interval ", rounded(100 * interval[0], 0), " to ", rounded(100 * interval[1], 0),
-      "). A random policy reached ", totals.random, "; ", totals.solved,
-      totals.solved == 1 ? " start was at the goal already." : " starts were at the goal already.");
+  return text("The model reached ", totals.successes, " of ", totals.episodes, " goals (",
+              percent(static_cast<double>(totals.successes), static_cast<double>(totals.episodes)),
+              ", 95 % interval ", rounded(totals.ci95[0], 0), " to ", rounded(totals.ci95[1], 0),
+              "). A random policy reached ", totals.random_successes, "; ", totals.already_solved,
+              totals.already_solved == 1 ? " start was at the goal already."
+                                         : " starts were at the goal already.");
+}
+
+// how far the seeds are apart; nothing to say of one
+std::string spread(std::span<const Evaluation> evaluations, const SeedSummary& totals) {
+  if (evaluations.size() < 2) return {};
+  return text("<p>Over ", evaluations.size(), " seeds the success rate is ",
+              rounded(totals.mean, 1), " &plusmn; ", rounded(totals.std, 1),
+              " % (mean and standard deviation), from ", rounded(totals.lowest, 0), " to ",
+              rounded(totals.highest, 0), " %.</p>");
+}
+
+// where the evaluation is stricter than the published one, or looks further back
+std::string departures(const Protocol& protocol) {
+  std::string said;
+  if (protocol.criterion.kind == Criterion::Kind::held) {
+    said += text(" A goal counts only when it is held for ", protocol.criterion.hold_steps,
+                 " steps in a row, a block within ", rounded(protocol.criterion.degrees, 0),
+                 " degrees of the goal's angle.");
+  }
+  if (protocol.drop_solved) said += " Starts that were at their goal were replaced by others.";
+  if (protocol.plan.history_len > 1) {
+    said += text(" Plans look back on up to ", protocol.plan.history_len,
+                 " pictures and the actions between them.");
+  }
+  return said;
 }
 
 std::string introduction(const Evaluation& evaluation) {
@@ -260,7 +270,8 @@ std::string introduction(const Evaluation& evaluation) {
       " steps each) at once, keeps the ", protocol.planner.elites,
       " that end nearest to the goal in its latent space, searches around them, ",
       protocol.planner.iterations, " times over, carries out ", protocol.plan.receding_horizon,
-      " blocks and plans again. The random policy starts from the same places.</p>");
+      " blocks and plans again. The random policy starts from the same places.",
+      departures(protocol), "</p>");
 }
 
 std::string table(std::span<const Evaluation> evaluations) {
@@ -315,7 +326,8 @@ void write_report(const std::filesystem::path& path, std::span<const Evaluation>
   page << "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport "
           "content=\"width=device-width, initial-scale=1\"><title>Orrery: evaluation</title><style>"
        << report::kStyle << "</style></head><body>";
-  page << "<h1>" << headline(totals_of(evaluations)) << "</h1>";
+  const SeedSummary totals = summary_of_seeds(evaluations);
+  page << "<h1>" << headline(totals) << "</h1>" << spread(evaluations, totals);
   if (!evaluations.empty()) page << introduction(evaluations.front());
   page << table(evaluations) << "<div class=charts>"
        << figure(report::cost_chart(evaluations),

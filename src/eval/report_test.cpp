@@ -199,6 +199,22 @@ TEST(Report, RefusesFilmsOfMixedSizes) {
   EXPECT_THROW(written(runs), Error);
 }
 
+TEST(Report, TellsOfSeedsAndOfStricterRules) {
+  std::vector<Evaluation> runs = {example(false), example(false)};
+  for (const char* said : {"Over 2 seeds", "held for", "were replaced", "look back"}) {
+    EXPECT_EQ(count(written(std::span(runs).first(1)), said), 0u) << said;
+  }
+  runs[1].episodes[0].success = false;  // 67 % and 33 %
+  runs[0].protocol.criterion.kind = Criterion::Kind::held;
+  runs[0].protocol.drop_solved = true;
+  runs[0].protocol.plan.history_len = 3;
+  const std::string page = written(runs);
+  EXPECT_EQ(count(page, "Over 2 seeds the success rate is 50.0 &plusmn; 23.6 %"), 1u);
+  EXPECT_EQ(count(page, "held for 5 steps in a row, a block within 15 degrees"), 1u);
+  EXPECT_EQ(count(page, "were replaced by others"), 1u);
+  EXPECT_EQ(count(page, "look back on up to 3 pictures"), 1u);
+}
+
 TEST(Report, CountsInPlainWords) {
   std::vector<Evaluation> runs = {example(false)};
   runs[0].parameters = 18034478;
