@@ -15,6 +15,7 @@ BasicCem<T>::BasicCem(Context& ctx, const CemConfig& config, const PlanSizes& si
                       .initial_std = config.initial_std,
                       .enough_std = config.enough_std,
                       .batch_size = config.batch_size,
+                      .nan = config.nan,
                       .bounds = config.bounds},
                      sizes, noise),
       config_(config) {
@@ -25,7 +26,10 @@ BasicCem<T>::BasicCem(Context& ctx, const CemConfig& config, const PlanSizes& si
 template <typename T>
 void BasicCem<T>::learn(Context& ctx, const typename BasicSearch<T>::Memory& memory) {
   fit_elites<T>(ctx, {memory.candidates, memory.costs, memory.order.slice(1, 0, config_.elites)},
-                {.elite_std = config_.elite_std, .momentum = 0, .min_std = config_.min_std},
+                {.elite_std = config_.elite_std,
+                 .momentum = 0,
+                 .min_std = config_.min_std,
+                 .nan = config_.nan},
                 {.mean = memory.mean,
                  .std = memory.std,
                  .cost = memory.cost,

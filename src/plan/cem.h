@@ -13,7 +13,8 @@ struct CemConfig {
   EliteStd elite_std = EliteStd::sample;
   i64 batch_size = 1;  // environments planned together, 0: all. With recorded noise it decides the
                        // order of draws
-  double min_std = 0;  // std is not smaller; 0 as released
+  NanCosts nan = NanCosts::never_win;
+  double min_std = 0;     // std is not smaller; 0 as released
   double enough_std = 0;  // end early when no environment's std averages more; 0 as released: never
   ActionBounds bounds = {};  // candidates are clamped to these; none as released
 };
@@ -25,7 +26,7 @@ struct CemConfig {
 //   iterations times:
 //     x_s  = mean + std * eps_s,  eps ~ N(0, 1);   x_0 = mean
 //     cost = rollout_cost(x)
-//     elites = the lowest costs, equal costs by sample number, NaN after every number
+//     elites = the lowest costs, equal costs by sample number, NaN never (see NanCosts)
 //     mean, std = mean and std of the elites
 //   answer: the last mean (not the best sample), the mean cost of the last elites, the last std
 //

@@ -236,6 +236,8 @@ TEST(Cem, RanksLowestFirstThenByNumberThenNan) {
   elites_for({kNan, 2, kNan, 1}, 2, &cost);
   EXPECT_EQ(cost, 1.5f);
   elites_for({kNan, 2, kNan, 1}, 3, &cost);
+  EXPECT_EQ(cost, 1.5f) << "of those that have one";
+  elites_for({kNan, kNan, kNan, kNan}, 3, &cost);
   EXPECT_TRUE(std::isnan(cost));
 }
 

@@ -3,8 +3,10 @@
 #include <cmath>
 #include <limits>
 
+#include "plan/categorical_cem.h"
 #include "plan/cem.h"
 #include "plan/mppi.h"
+#include "plan/predictive_sampling.h"
 
 namespace orrery {
 
@@ -24,7 +26,28 @@ ActionBounds bounds_of(const PlannerChoice& choice, const PlanSizes& sizes,
                        sizes.action_dim / raw_dim, choice.bound_scale);
 }
 
+constexpr double kIcemMomentum = 0.1;
+
 }  // namespace
+
+const std::vector<std::string>& planner_names() {
+  static const std::vector<std::string> names = {"cem", "icem", "mppi", "predictive-sampling",
+                                                 "categorical-cem"};
+  return names;
+}
+
+PlannerChoice follow_upstream(PlannerChoice choice, const std::string& version) {
+  check(version == "0.1.1" || version == "later", "upstream version is \"", version,
+        "\", needed 0.1.1 or later");
+  const bool later = version == "later";
+  choice.nan = NanCosts::as_released;
+  choice.elite_std = later ? EliteStd::population : EliteStd::sample;
+  if (choice.answer != IcemAnswer::mean) {
+    choice.answer = later ? IcemAnswer::best : IcemAnswer::best_with_mean_cost;
+  }
+  choice.bound_scale = BoundScale::none;
+  return choice;
+}
 
 std::unique_ptr<Planner> make_planner(Context& ctx, const PlannerChoice& choice,
                                       const PlanSizes& sizes, const ActionScale& scale,
@@ -44,6 +67,7 @@ std::unique_ptr<Search> make_search(Context& ctx, const PlannerChoice& choice,
                                            .initial_std = choice.initial_std,
                                            .elite_std = choice.elite_std,
                                            .batch_size = choice.batch_size,
+                                           .nan = choice.nan,
                                            .min_std = choice.min_std,
                                            .enough_std = choice.enough_std,
                                            .bounds = bounds},
@@ -57,16 +81,45 @@ std::unique_ptr<Search> make_search(Context& ctx, const PlannerChoice& choice,
                                              .initial_std = choice.initial_std,
                                              .elite_std = choice.elite_std,
                                              .batch_size = choice.batch_size,
+                                             .nan = choice.nan,
                                              .min_std = choice.min_std,
                                              .enough_std = choice.enough_std,
                                              .noise_beta = choice.noise_beta,
-                                             .momentum = choice.momentum,
+                                             .momentum = choice.momentum.value_or(kIcemMomentum),
                                              .keep = choice.keep,
                                              .answer = choice.answer,
                                              .bounds = bounds},
                                   sizes, noise);
   }
-  check(choice.name == "mppi", "planner is \"", choice.name, "\", needed cem, icem or mppi");
+  if (choice.name == "predictive-sampling") {
+    return std::make_unique<PredictiveSampling>(
+        ctx,
+        PredictiveSamplingConfig{.samples = choice.samples,
+                                 .noise_scale = choice.initial_std,
+                                 .batch_size = choice.batch_size,
+                                 .nan = choice.nan,
+                                 .bounds = bounds},
+        sizes, noise);
+  }
+  if (choice.name == "categorical-cem") {
+    check(bounds.low.empty(), "categorical-cem: categories have no limits, one of ",
+          choice.action_limit.value_or(0.0), " was given");
+    return std::make_unique<CategoricalCem>(
+        ctx,
+        CategoricalCemConfig{.categories = choice.categories,
+                             .samples = choice.samples,
+                             .elites = choice.elites,
+                             .iterations = choice.iterations,
+                             .smoothing = choice.smoothing,
+                             .momentum = choice.momentum.value_or(0.0),
+                             .batch_size = choice.batch_size,
+                             .enough_std = choice.enough_std,
+                             .nan = choice.nan},
+        sizes, noise);
+  }
+  std::string known;
+  for (const std::string& name : planner_names()) known += (known.empty() ? "" : ", ") + name;
+  check(choice.name == "mppi", "planner is \"", choice.name, "\", needed one of ", known);
   return std::make_unique<Mppi>(ctx,
                                 MppiConfig{.samples = choice.samples,
                                            .elites = choice.elites,
@@ -74,6 +127,7 @@ std::unique_ptr<Search> make_search(Context& ctx, const PlannerChoice& choice,
                                            .initial_std = choice.initial_std,
                                            .temperature = choice.temperature,
                                            .batch_size = choice.batch_size,
+                                           .nan = choice.nan,
                                            .bounds = bounds},
                                 sizes, noise);
 }

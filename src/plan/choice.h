@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "plan/icem.h"
 #include "plan/policy.h"
@@ -10,15 +11,16 @@
 
 namespace orrery {
 
-// A planner by name, with everything that can be said about the three; each takes what it knows.
-// The defaults are those of the released planners.
+// A planner by name, with everything that can be said about them; each takes what it knows. The
+// defaults are those of the released planners, but for what follow_upstream() lists.
 struct PlannerChoice {
-  std::string name = "cem";  // cem, icem or mppi
+  std::string name = "cem";  // one of planner_names()
   i64 samples = 300;
   i64 elites = 30;
   i64 iterations = 30;
-  double initial_std = 1.0;
-  i64 batch_size = 1;  // environments planned together, 0: all
+  double initial_std = 1.0;  // predictive-sampling: its noise scale
+  i64 batch_size = 1;        // environments planned together, 0: all
+  NanCosts nan = NanCosts::never_win;
 
   // cem and icem
   EliteStd elite_std = EliteStd::sample;
@@ -27,18 +29,36 @@ struct PlannerChoice {
 
   // icem
   double noise_beta = 2;
-  double momentum = 0.1;
+  std::optional<double>
+      momentum;  // not said: 0.1 for icem, 0 for categorical-cem, which has it too
   i64 keep = 5;
   IcemAnswer answer = IcemAnswer::mean;
 
   // mppi
   double temperature = 0.5;
 
+  // categorical-cem
+  i64 categories = 0;
+  double smoothing = 0;
+
   // Raw action numbers stay within plus and minus this limit; infinity: no limit. Not said: 1 for
   // icem, no limit for the others.
   std::optional<double> action_limit;
   BoundScale bound_scale = BoundScale::action;
 };
+
+// All names, for messages and options.
+const std::vector<std::string>& planner_names();
+
+// The same choice as a release of stable-worldmodel makes it, where releases and this project
+// differ. Versions are "0.1.1" (2026-06) and "later" (2026-08-25 and after); error for another.
+//
+//                               here           0.1.1          later
+//   nan                         never_win      as_released    as_released
+//   elite_std                   sample         sample         population
+//   icem answers the best with  its own cost   elites' mean   its own cost
+//   bound_scale                 action         none           none
+PlannerChoice follow_upstream(PlannerChoice choice, const std::string& version);
 
 // `scale` is that of the raw actions, empty when actions are planned as they are. Error when the
 // name is unknown or a number makes no sense. `noise` outlives the planner.

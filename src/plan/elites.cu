@@ -1,5 +1,5 @@
 #include "device/cuda.h"
-#include "plan/elites.h"
+#include "plan/elites_math.h"
 
 namespace orrery {
 
@@ -15,18 +15,19 @@ constexpr int kCounters = 8;
 constexpr int kRanked = kThreads / kCounters;
 
 // A number that is smaller the better the candidate: the cost's bits in the order of their values,
-// both zeros alike and NaN last, then the sample number. No two are equal.
-__device__ u64 key_of(float cost, i64 sample) {
+// both zeros alike and NaN last (or first), then the sample number. No two are equal.
+__device__ u64 key_of(float cost, i64 sample, bool nan_first) {
   u32 bits = __float_as_uint(cost == 0.0f ? 0.0f : cost);
   bits = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-  if (cost != cost) bits = 0xffffffffu;
+  if (cost != cost) bits = nan_first ? 0 : 0xffffffffu;
   return (static_cast<u64>(bits) << 32) | static_cast<u32>(sample);
 }
 
 // compute-bound: samples^2 comparisons of 64 bits, over all multiprocessors, no sorting and no
 // limit on samples: 1024 samples are 8192 comparisons a warp, 2 us one block ranks 32 candidates of
 // one environment against all: an elite's rank is its place
-__global__ void lowest_costs_kernel(const float* all_costs, i64 samples, i64 count, i32* orders) {
+__global__ void lowest_costs_kernel(const float* all_costs, i64 samples, i64 count, i32* orders,
+                                    bool nan_first) {
   __shared__ u64 tile[kThreads];
   const i64 blocks = (samples + kRanked - 1) / kRanked;
   const i64 e = blockIdx.x / blocks;
@@ -34,13 +35,13 @@ __global__ void lowest_costs_kernel(const float* all_costs, i64 samples, i64 cou
   const int counter = threadIdx.x % kCounters;
   const float* costs = all_costs + e * samples;
   constexpr u64 kNobody = ~u64{0};
-  const u64 key = mine < samples ? key_of(costs[mine], mine) : kNobody;
+  const u64 key = mine < samples ? key_of(costs[mine], mine, nan_first) : kNobody;
 
   int before = 0;
   for (i64 first = 0; first < samples; first += kThreads) {
     const i64 other = first + threadIdx.x;
     __syncthreads();
-    tile[threadIdx.x] = other < samples ? key_of(costs[other], other) : kNobody;
+    tile[threadIdx.x] = other < samples ? key_of(costs[other], other, nan_first) : kNobody;
     __syncthreads();
 #pragma unroll 8
     for (int i = counter; i < kThreads; i += kCounters) before += tile[i] < key ? 1 : 0;
@@ -70,16 +71,18 @@ struct Ranked {
   const float* costs;
   const i32* order;
   i64 width;
-  i64 count;
+  i64 count;  // of those that count
 
   __device__ float cost(i64 k) const { return costs[order[k]]; }
   __device__ float value(i64 k, i64 i) const { return candidates[order[k] * width + i]; }
 };
 
-__device__ Ranked ranked(const Elites<float>& elites, i64 e, i64 width) {
+__device__ Ranked ranked(const Elites<float>& elites, i64 e, i64 width, NanCosts nan) {
   const i64 samples = elites.candidates.size(1);
-  return {elites.candidates.data() + e * samples * width, elites.costs.data() + e * samples,
-          elites.order.data() + e * elites.order.stride(0), width, elites.order.size(1)};
+  const float* costs = elites.costs.data() + e * samples;
+  const i32* order = elites.order.data() + e * elites.order.stride(0);
+  return {elites.candidates.data() + e * samples * width, costs, order, width,
+          usable_elites(costs, order, elites.order.size(1), nan)};
 }
 
 __device__ double mean_cost(const Ranked& elites, double* shared) {
@@ -87,7 +90,8 @@ __device__ double mean_cost(const Ranked& elites, double* shared) {
   for (i64 k = threadIdx.x; k < elites.count; k += kThreads) {
     sum += static_cast<double>(elites.cost(k));
   }
-  return block_sum(sum, shared) / static_cast<double>(elites.count);
+  sum = block_sum(sum, shared);
+  return elites.count > 0 ? sum / static_cast<double>(elites.count) : nan("");
 }
 
 // sums of the eight warps' numbers, column by column, in every thread of a column
@@ -111,7 +115,7 @@ __global__ void fit_elites_kernel(Elites<float> all, FitRule rule, Fit<float> fi
   const i64 tile = blockIdx.x - e * tiles;
   const int warp = threadIdx.x / kWarp;
   const i64 i = tile * kWarp + threadIdx.x % kWarp;
-  const Ranked elites = ranked(all, e, width);
+  const Ranked elites = ranked(all, e, width, rule.nan);
   const auto count = static_cast<double>(elites.count);
 
   if (tile == 0) {
@@ -139,8 +143,10 @@ __global__ void fit_elites_kernel(Elites<float> all, FitRule rule, Fit<float> fi
   squares = column_sum(squares, shared);
   if (i >= width) return;
 
-  if (warp == 0) {
+  if (warp == 0 && elites.count > 0) {
     const double divisor = rule.elite_std == EliteStd::sample ? count - 1 : count;
+    // one of several: see the header
+    const bool std_stays = divisor == 0 && all.order.size(1) > 1;
     // one elite and divisor 0: the NaN of 0 / 0 that the released planner has
     const double std = divisor > 0 ? sqrt(squares / divisor) : nan("");
     const auto blended = [&](float before, double now) {
@@ -151,7 +157,7 @@ __global__ void fit_elites_kernel(Elites<float> all, FitRule rule, Fit<float> fi
     float& stored_mean = fit.mean.data()[e * width + i];
     float& stored_std = fit.std.data()[e * width + i];
     stored_mean = static_cast<float>(blended(stored_mean, mean));
-    const double blended_std = blended(stored_std, std);
+    const double blended_std = std_stays ? stored_std : blended(stored_std, std);
     stored_std = static_cast<float>(blended_std < rule.min_std ? rule.min_std : blended_std);
   }
   const i64 kept = fit.kept ? fit.kept.size(1) : 0;
@@ -162,18 +168,19 @@ __global__ void fit_elites_kernel(Elites<float> all, FitRule rule, Fit<float> fi
 
 // latency-bound, and an exponential twice for each elite
 // one block has 32 columns of one environment; weights are made 256 at a time in shared memory
-__global__ void weigh_elites_kernel(Elites<float> all, double temperature, Weighing<float> weighing,
-                                    i64 width) {
+__global__ void weigh_elites_kernel(Elites<float> all, double temperature, NanCosts nan,
+                                    Weighing<float> weighing, i64 width) {
   __shared__ double shared[kWarps][kWarp];
   __shared__ float weights[kThreads];
   const i64 tiles = (width + kWarp - 1) / kWarp;
   const i64 e = blockIdx.x / tiles;
   const i64 tile = blockIdx.x - e * tiles;
   const i64 i = tile * kWarp + threadIdx.x % kWarp;
-  const Ranked elites = ranked(all, e, width);
-  const auto lowest = static_cast<double>(elites.cost(0));
+  const Ranked elites = ranked(all, e, width, nan);
+  const i64 there_are = all.order.size(1);
+  const float lowest = elites.cost(0);
   const auto weight = [&](i64 k) {
-    return exp(-(static_cast<double>(elites.cost(k)) - lowest) / temperature);
+    return exp(-cost_above(elites.cost(k), lowest, nan) / temperature);
   };
 
   if (tile == 0) {
@@ -185,13 +192,13 @@ __global__ void weigh_elites_kernel(Elites<float> all, double temperature, Weigh
   sum = block_sum(sum, shared[0]);
 
   double total = 0;
-  for (i64 first = 0; first < elites.count; first += kThreads) {
+  for (i64 first = 0; first < there_are; first += kThreads) {
     const i64 mine = first + threadIdx.x;
     __syncthreads();
-    if (mine < elites.count) {
-      const auto share = static_cast<float>(weight(mine) / sum);
+    if (mine < there_are) {
+      const auto share = mine < elites.count ? static_cast<float>(weight(mine) / sum) : 0.0f;
       weights[threadIdx.x] = share;
-      if (tile == 0) weighing.weights.data()[e * elites.count + mine] = share;
+      if (tile == 0) weighing.weights.data()[e * there_are + mine] = share;
     }
     __syncthreads();
     const i64 there = elites.count - first < kThreads ? elites.count - first : kThreads;
@@ -202,7 +209,7 @@ __global__ void weigh_elites_kernel(Elites<float> all, double temperature, Weigh
     }
   }
   total = column_sum(total, shared);
-  if (i < width && threadIdx.x < kWarp) {
+  if (i < width && threadIdx.x < kWarp && elites.count > 0) {
     weighing.mean.data()[e * width + i] = static_cast<float>(total);
   }
 }
@@ -211,10 +218,11 @@ __global__ void weigh_elites_kernel(Elites<float> all, double temperature, Weigh
 
 namespace cuda {
 
-void lowest_costs(Context& ctx, View<const float, 2> costs, i64 count, View<i32, 2> order) {
+void lowest_costs(Context& ctx, View<const float, 2> costs, i64 count, View<i32, 2> order,
+                  bool nan_first) {
   const i64 blocks = costs.size(0) * ((costs.size(1) + kRanked - 1) / kRanked);
   launch(ctx, {"lowest_costs", dim3(static_cast<unsigned>(blocks)), dim3(kThreads)},
-         lowest_costs_kernel, costs.data(), costs.size(1), count, order.data());
+         lowest_costs_kernel, costs.data(), costs.size(1), count, order.data(), nan_first);
 }
 
 void fit_elites(Context& ctx, const Elites<float>& elites, const FitRule& rule,
@@ -226,14 +234,14 @@ void fit_elites(Context& ctx, const Elites<float>& elites, const FitRule& rule,
          fit_elites_kernel, elites, rule, fit, width);
 }
 
-void weigh_elites(Context& ctx, const Elites<float>& elites, double temperature,
+void weigh_elites(Context& ctx, const Elites<float>& elites, double temperature, NanCosts nan,
                   const Weighing<float>& weighing) {
   const i64 width = weighing.mean.size(1) * weighing.mean.size(2);
   launch(ctx,
          {"weigh_elites",
           dim3(static_cast<unsigned>(weighing.mean.size(0)) * blocks_for(width, kWarp)),
           dim3(kThreads)},
-         weigh_elites_kernel, elites, temperature, weighing, width);
+         weigh_elites_kernel, elites, temperature, nan, weighing, width);
 }
 
 }  // namespace cuda

@@ -179,7 +179,7 @@ TEST_ON_EVERY_BACKEND(WeighElites, IsTheFormula) {
       for (const double temperature : {0.01, 0.5, 4.0}) {
         Field field(ctx, 311, elites, 1, dim);
         Buffer<float> mean(ctx, 3 * dim), cost(ctx, 3), weights(ctx, 3 * elites);
-        weigh_elites<float>(ctx, field.views(), temperature,
+        weigh_elites<float>(ctx, field.views(), temperature, NanCosts::never_win,
                             {mean.view<3>({3, 1, dim}), cost.flat(), weights.rows(elites)});
         const auto m = mean.values(), c = cost.values(), w = weights.values();
         for (i64 e = 0; e < 3; ++e) {
@@ -210,21 +210,87 @@ TEST_ON_EVERY_BACKEND(WeighElites, IsTheFormula) {
   }
 }
 
-TEST_ON_EVERY_BACKEND(WeighElites, ANanMakesAllNanAndInfinityWeighsNothing) {
-  for (const float worst : {kNan, kInf}) {
-    Buffer<float> x(ctx, std::vector<float>{1, 2, 3}), cost(ctx, std::vector<float>{4, 4, worst});
-    Buffer<i32> order(ctx, std::vector<i32>{0, 1, 2});
-    Buffer<float> mean(ctx, 1), mean_cost(ctx, 1), weights(ctx, 3);
-    weigh_elites<float>(ctx, {x.view<4>({1, 3, 1, 1}), cost.rows(3), order.rows(3)}, 1.0,
-                        {mean.view<3>({1, 1, 1}), mean_cost.flat(), weights.rows(3)});
-    if (std::isnan(worst)) {
-      EXPECT_TRUE(std::isnan(mean.values()[0]));
-      EXPECT_TRUE(std::isnan(weights.values()[0]));
-    } else {
-      EXPECT_EQ(mean.values()[0], 1.5f);
-      EXPECT_THAT(weights.values(), ElementsAre(0.5f, 0.5f, 0.0f));
-    }
+TEST_ON_EVERY_BACKEND(LowestCosts, PutNanFirstWhereAsked) {
+  Buffer<float> costs(ctx, std::vector<float>{1, kNan, -kInf, 1, kNan});
+  Buffer<i32> order(ctx, 5);
+  lowest_costs<float>(ctx, costs.rows(5), 5, order.rows(5), true);
+  EXPECT_THAT(order.values(), ElementsAre(1, 4, 2, 0, 3));
+}
+
+// what is learned from three candidates 1, 2, 3 of the given costs, best first, by a distribution
+// that was 9 with std 8
+struct Learned {
+  float mean, cost, std;
+  std::vector<float> weights;
+};
+
+Learned weighed(Context& ctx, const std::vector<float>& costs, NanCosts nan) {
+  Buffer<float> x(ctx, std::vector<float>{1, 2, 3}), cost(ctx, costs);
+  Buffer<i32> order(ctx, std::vector<i32>{0, 1, 2});
+  Buffer<float> mean(ctx, std::vector<float>{9}), mean_cost(ctx, 1), weights(ctx, 3);
+  weigh_elites<float>(ctx, {x.view<4>({1, 3, 1, 1}), cost.rows(3), order.rows(3)}, 1.0, nan,
+                      {mean.view<3>({1, 1, 1}), mean_cost.flat(), weights.rows(3)});
+  return {mean.values()[0], mean_cost.values()[0], 0, weights.values()};
+}
+
+Learned fitted(Context& ctx, const std::vector<float>& costs, const FitRule& rule) {
+  Buffer<float> x(ctx, std::vector<float>{1, 2, 3}), cost(ctx, costs);
+  Buffer<i32> order(ctx, std::vector<i32>{0, 1, 2});
+  Buffer<float> mean(ctx, std::vector<float>{9}), std(ctx, std::vector<float>{8}),
+      mean_cost(ctx, 1), best(ctx, 1);
+  fit_elites<float>(
+      ctx, {x.view<4>({1, 3, 1, 1}), cost.rows(3), order.rows(3)}, rule,
+      {mean.view<3>({1, 1, 1}), std.view<3>({1, 1, 1}), mean_cost.flat(), best.flat(), {}});
+  return {mean.values()[0], mean_cost.values()[0], std.values()[0], {}};
+}
+
+TEST_ON_EVERY_BACKEND(WeighElites, ANanWeighsNothingAndAsReleasedMakesAllNan) {
+  Learned learned = weighed(ctx, {4, 4, kNan}, NanCosts::as_released);
+  EXPECT_TRUE(std::isnan(learned.mean) && std::isnan(learned.weights[0]));
+  EXPECT_TRUE(std::isnan(learned.cost));
+
+  learned = weighed(ctx, {4, 4, kNan}, NanCosts::never_win);
+  EXPECT_EQ(learned.mean, 1.5f);
+  EXPECT_EQ(learned.cost, 4.0f);
+  EXPECT_THAT(learned.weights, ElementsAre(0.5f, 0.5f, 0.0f));
+
+  learned = weighed(ctx, {kNan, kNan, kNan}, NanCosts::never_win);
+  EXPECT_EQ(learned.mean, 9.0f) << "nothing is known, so nothing changes";
+  EXPECT_TRUE(std::isnan(learned.cost));
+  EXPECT_THAT(learned.weights, ElementsAre(0.0f, 0.0f, 0.0f));
+}
+
+TEST_ON_EVERY_BACKEND(WeighElites, InfinityWeighsNothingBesideANumber) {
+  for (const NanCosts nan : {NanCosts::never_win, NanCosts::as_released}) {
+    const Learned learned = weighed(ctx, {4, 4, kInf}, nan);
+    EXPECT_EQ(learned.mean, 1.5f);
+    EXPECT_THAT(learned.weights, ElementsAre(0.5f, 0.5f, 0.0f));
   }
+  EXPECT_EQ(weighed(ctx, {kInf, kInf, kNan}, NanCosts::never_win).mean, 1.5f);
+  EXPECT_EQ(weighed(ctx, {-kInf, 3, 4}, NanCosts::never_win).mean, 1.0f);
+  EXPECT_TRUE(std::isnan(weighed(ctx, {kInf, kInf, kInf}, NanCosts::as_released).mean));
+}
+
+TEST_ON_EVERY_BACKEND(FitElites, ANanIsNoEliteUnlessAsReleased) {
+  Learned learned = fitted(ctx, {4, 6, kNan}, {.nan = NanCosts::as_released});
+  EXPECT_EQ(learned.mean, 2.0f);
+  EXPECT_EQ(learned.std, 1.0f);
+  EXPECT_TRUE(std::isnan(learned.cost));
+
+  learned = fitted(ctx, {4, 6, kNan}, {.elite_std = EliteStd::population});
+  EXPECT_EQ(learned.mean, 1.5f);
+  EXPECT_EQ(learned.std, 0.5f);
+  EXPECT_EQ(learned.cost, 5.0f);
+
+  learned = fitted(ctx, {4, kNan, kNan}, {.momentum = 0.5});
+  EXPECT_EQ(learned.mean, 5.0f);
+  EXPECT_EQ(learned.std, 8.0f) << "one of three says nothing about the spread";
+  EXPECT_EQ(learned.cost, 4.0f);
+
+  learned = fitted(ctx, {kNan, kNan, kNan}, {});
+  EXPECT_EQ(learned.mean, 9.0f);
+  EXPECT_EQ(learned.std, 8.0f);
+  EXPECT_TRUE(std::isnan(learned.cost));
 }
 
 TEST(Elites, SayWhatDoesNotFit) {
@@ -243,7 +309,7 @@ TEST(Elites, SayWhatDoesNotFit) {
   EXPECT_NO_THROW(fit(mean, 4));
   EXPECT_THROW(fit(mean, 5), Error);
   EXPECT_THROW(fit(values.view<3>({3, 2, 1}), 1), Error);
-  EXPECT_THROW(weigh_elites<float>(ctx, field.views(), 0.0,
+  EXPECT_THROW(weigh_elites<float>(ctx, field.views(), 0.0, NanCosts::never_win,
                                    {mean, values.view<1>({3}), values.view<2>({3, 4})}),
                Error);
 }

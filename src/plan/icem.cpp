@@ -27,6 +27,7 @@ BasicIcem<T>::BasicIcem(Context& ctx, const IcemConfig& config, const PlanSizes&
                       .initial_std = config.initial_std,
                       .enough_std = config.enough_std,
                       .batch_size = config.batch_size,
+                      .nan = config.nan,
                       .bounds = config.bounds,
                       .kept = std::max<i64>(stored(config), 0),
                       .filter = colour_filter(sizes.horizon, config.noise_beta)},
@@ -43,14 +44,16 @@ BasicIcem<T>::BasicIcem(Context& ctx, const IcemConfig& config, const PlanSizes&
 
 template <typename T>
 void BasicIcem<T>::learn(Context& ctx, const Memory& memory) {
-  fit_elites<T>(
-      ctx, {memory.candidates, memory.costs, memory.order.slice(1, 0, config_.elites)},
-      {.elite_std = config_.elite_std, .momentum = config_.momentum, .min_std = config_.min_std},
-      {.mean = memory.mean,
-       .std = memory.std,
-       .cost = memory.cost,
-       .best_cost = memory.best_cost,
-       .kept = memory.kept});
+  fit_elites<T>(ctx, {memory.candidates, memory.costs, memory.order.slice(1, 0, config_.elites)},
+                {.elite_std = config_.elite_std,
+                 .momentum = config_.momentum,
+                 .min_std = config_.min_std,
+                 .nan = config_.nan},
+                {.mean = memory.mean,
+                 .std = memory.std,
+                 .cost = memory.cost,
+                 .best_cost = memory.best_cost,
+                 .kept = memory.kept});
 }
 
 template <typename T>

@@ -19,7 +19,8 @@ struct IcemConfig {
   i64 iterations = 30;
   double initial_std = 1.0;
   EliteStd elite_std = EliteStd::sample;
-  i64 batch_size = 1;     // as CemConfig
+  i64 batch_size = 1;  // as CemConfig
+  NanCosts nan = NanCosts::never_win;
   double min_std = 0;     // std is not smaller; 0 as released
   double enough_std = 0;  // as CemConfig
   double noise_beta = 2;  // noise has a power spectrum of f^-beta over the horizon

@@ -14,6 +14,7 @@ BasicMppi<T>::BasicMppi(Context& ctx, const MppiConfig& config, const PlanSizes&
                       .iterations = config.iterations,
                       .initial_std = config.initial_std,
                       .batch_size = config.batch_size,
+                      .nan = config.nan,
                       .bounds = config.bounds,
                       .weighs = true},
                      sizes, noise),
@@ -25,7 +26,7 @@ BasicMppi<T>::BasicMppi(Context& ctx, const MppiConfig& config, const PlanSizes&
 template <typename T>
 void BasicMppi<T>::learn(Context& ctx, const typename BasicSearch<T>::Memory& memory) {
   weigh_elites<T>(ctx, {memory.candidates, memory.costs, memory.order.slice(1, 0, config_.elites)},
-                  config_.temperature,
+                  config_.temperature, config_.nan,
                   {.mean = memory.mean, .cost = memory.cost, .weights = memory.weights});
 }
 

@@ -11,6 +11,7 @@ struct MppiConfig {
   double initial_std = 1.0;  // of the noise, and it stays
   double temperature = 0.5;  // in units of cost
   i64 batch_size = 1;        // as CemConfig
+  NanCosts nan = NanCosts::never_win;
   ActionBounds bounds = {};  // candidates are clamped to these; none as released
 };
 
@@ -24,9 +25,9 @@ struct MppiConfig {
 //     mean = sum_k w_k x_k over the elites,  w = softmax(-(cost - lowest cost) / temperature)
 //   answer: the last mean, the mean cost of the last elites, std as it was
 //
-// An elite without a usable cost (NaN) makes the answer NaN, as released: with fewer elites than
-// usable samples there is none. Williams, Aldrich, Theodorou, "Model predictive path integral
-// control", 2017; the variant of stable-worldmodel 0.1.1. steady
+// An elite without a usable cost (NaN) weighs nothing, and where none has one the mean stays; as
+// released (NanCosts::as_released) it makes the answer NaN. Williams, Aldrich, Theodorou, "Model
+// predictive path integral control", 2017; the variant of stable-worldmodel 0.1.1. steady
 template <typename T>
 class BasicMppi final : public BasicSearch<T> {
  public:

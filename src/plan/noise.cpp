@@ -31,10 +31,25 @@ void fill_noise(Context& ctx, u64 seed, View<const PlanKey, 1> keys, View<const 
   });
 }
 
+template <typename T>
+void fill_uniform_noise(Context& ctx, u64 seed, View<const PlanKey, 1> keys,
+                        View<const i32, 1> iteration, View<T, 4> out) {
+  const i64 per_environment = out.numel() / out.size(0);
+  ctx.parallel_ranges(out.numel(), 1024, [&](i64 begin, i64 end, int) {
+    for (i64 i = begin; i < end; ++i) {
+      const i64 e = i / per_environment;
+      out.data()[i] = static_cast<T>(uniform(seed, noise_stream(keys[e], iteration[0]),
+                                             static_cast<u64>(i - e * per_environment)));
+    }
+  });
+}
+
 }  // namespace cpu
 namespace cuda {
 void fill_noise(Context& ctx, u64 seed, View<const PlanKey, 1> keys, View<const i32, 1> iteration,
                 View<float, 4> out);
+void fill_uniform_noise(Context& ctx, u64 seed, View<const PlanKey, 1> keys,
+                        View<const i32, 1> iteration, View<float, 4> out);
 }  // namespace cuda
 
 template <typename T>
@@ -47,6 +62,19 @@ void BasicCounterNoise<T>::fill(Context& ctx, View<const PlanKey, 1> keys,
     ORRERY_ON_DEVICE(ctx, fill_noise, seed_, keys, iteration, out);
   } else {
     ORRERY_ON_CPU(ctx, fill_noise, seed_, keys, iteration, out);
+  }
+}
+
+template <typename T>
+void BasicCounterNoise<T>::fill_uniform(Context& ctx, View<const PlanKey, 1> keys,
+                                        View<const i32, 1> iteration, View<T, 4> out) {
+  check(keys.size(0) == out.size(0), "noise: ", keys.size(0), " keys for ", out.size(0),
+        " environments");
+  check(out.contiguous(), "noise: a contiguous array was needed");
+  if constexpr (std::is_same_v<T, float>) {
+    ORRERY_ON_DEVICE(ctx, fill_uniform_noise, seed_, keys, iteration, out);
+  } else {
+    ORRERY_ON_CPU(ctx, fill_uniform_noise, seed_, keys, iteration, out);
   }
 }
 

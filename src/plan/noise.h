@@ -8,17 +8,21 @@
 
 namespace orrery {
 
-// Where a planner's standard normal numbers come from. Everything lies where the context's
+// Where a planner's random numbers come from. Everything lies where the context's
 // operations run.
 template <typename T>
 class BasicNoise {
  public:
   virtual ~BasicNoise() = default;
 
-  // Fills out [group, samples, ...], contiguous, for one iteration. keys [group] says which plan of
+  // Fills out [group, samples, ...], contiguous, for one iteration with standard normal numbers.
+  // keys [group] says which plan of
   // which environment draws, iteration [1] is how many iterations went before.
   virtual void fill(Context& ctx, View<const PlanKey, 1> keys, View<const i32, 1> iteration,
                     View<T, 4> out) = 0;
+  // the same with uniform numbers of [0, 1)
+  virtual void fill_uniform(Context& ctx, View<const PlanKey, 1> keys, View<const i32, 1> iteration,
+                            View<T, 4> out) = 0;
 
   // whether a fill that was captured gives the right numbers when it is replayed
   virtual bool can_be_captured() const { return true; }
@@ -35,7 +39,7 @@ ORRERY_HD inline u64 noise_stream(PlanKey key, i64 iteration) {
 
 // Counter-based: number i of an environment's block out[e] (i counts through the memory) is
 //
-//   normal(seed, stream(environment, plan, iteration), i)
+//   normal(seed, stream(environment, plan, iteration), i), or uniform(...)
 //
 // so it does not depend on threads, grouping or the number of samples, and every backend draws the
 // same. In double the same float numbers are widened. Allocates nothing. steady, as base/random.h
@@ -45,6 +49,8 @@ class BasicCounterNoise final : public BasicNoise<T> {
   explicit BasicCounterNoise(u64 seed) : seed_(seed) {}
   void fill(Context& ctx, View<const PlanKey, 1> keys, View<const i32, 1> iteration,
             View<T, 4> out) override;
+  void fill_uniform(Context& ctx, View<const PlanKey, 1> keys, View<const i32, 1> iteration,
+                    View<T, 4> out) override;
 
  private:
   u64 seed_;
@@ -59,6 +65,10 @@ class BasicRecordedNoise final : public BasicNoise<T> {
   std::size_t left() const { return queue_.size(); }
   void fill(Context& ctx, View<const PlanKey, 1> keys, View<const i32, 1> iteration,
             View<T, 4> out) override;
+  void fill_uniform(Context& ctx, View<const PlanKey, 1> keys, View<const i32, 1> iteration,
+                    View<T, 4> out) override {
+    fill(ctx, keys, iteration, out);
+  }
 
   bool can_be_captured() const override { return false; }
 

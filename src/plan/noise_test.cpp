@@ -56,6 +56,26 @@ TEST_ON_EVERY_BACKEND(CounterNoise, DoesNotDependOnGroupingOrNumberOfSamples) {
   EXPECT_TRUE(std::equal(both.begin() + 72, both.end(), alone.begin()));
 }
 
+TEST_ON_EVERY_BACKEND(CounterNoise, UniformIsAPureFunctionToo) {
+  const std::vector<PlanKey> keys = {{4, 1}, {0, 7}};
+  const i32 iteration = 2;
+  const i64 samples = 333;  // 2997 numbers: no multiple of four
+  Buffer<PlanKey> keys_there(ctx, keys);
+  Buffer<i32> iteration_there(ctx, std::vector<i32>{iteration});
+  Buffer<float> out(ctx, 2 * samples * 9);
+  CounterNoise noise(11);
+  noise.fill_uniform(ctx, keys_there.flat(), iteration_there.flat(),
+                     out.view<4>({2, samples, 3, 3}));
+  const auto values = out.values();
+  for (i64 e = 0; e < 2; ++e) {
+    const u64 stream = noise_stream(keys[static_cast<std::size_t>(e)], iteration);
+    for (i64 i = 0; i < samples * 9; ++i) {
+      ASSERT_EQ(values[static_cast<std::size_t>(e * samples * 9 + i)],
+                uniform(11, stream, static_cast<u64>(i)));
+    }
+  }
+}
+
 TEST(CounterNoise, DiffersWhenAnyPartDiffers) {
   Context ctx({.threads = 1});
   const auto base = draw(ctx, 5, {{1, 2}}, 3, 4);

@@ -6,6 +6,7 @@
 
 #include "plan/candidates.h"
 #include "plan/coloured_noise.h"
+#include "plan/elites_math.h"
 #include "plan/progress.h"
 
 namespace orrery {
@@ -184,13 +185,20 @@ template <typename T>
 void BasicSearch<T>::prepare(const BasicPlanRequest<T>& request, i64 first, i64 group) {
   const auto& warm = request.warm_start;
   given_ = warm ? warm.size(1) : 0;
+  const bool chooses = settings_.categories > 0;
+  const double chance = chooses ? 1 / static_cast<double>(settings_.categories) : 0;
+  // every choice is open at first: there is nothing to be warm or proposed
+  if (chooses) given_ = sizes_.horizon;
   for (i64 e = 0; e < group; ++e) {
     staging_.keys[e] = request.keys.empty() ? PlanKey{first + e, 0}
                                             : request.keys[static_cast<std::size_t>(first + e)];
     for (i64 t = 0; t < sizes_.horizon; ++t) {
       for (i64 d = 0; d < sizes_.action_dim; ++d) {
-        staging_.mean(e, t, d) = t < given_ ? warm(first + e, t, d) : T{0};
-        staging_.std(e, t, d) = static_cast<T>(settings_.initial_std);
+        staging_.mean(e, t, d) = chooses      ? static_cast<T>(chance)
+                                 : t < given_ ? warm(first + e, t, d)
+                                              : T{0};
+        staging_.std(e, t, d) =
+            static_cast<T>(chooses ? std::sqrt(chance * (1 - chance)) : settings_.initial_std);
       }
     }
   }
@@ -221,7 +229,17 @@ void BasicSearch<T>::begin(Context& ctx, BasicDynamics<T>& dynamics, i64 first, 
 template <typename T>
 void BasicSearch<T>::iterate(Context& ctx, BasicDynamics<T>& dynamics, i64 first, i64 group) {
   const Memory now = of_group(memory_, group);
-  const auto iteration = now.progress.slice(0, kIterationsDone, kIterationsDone + 1);
+  sample(ctx, now, now.progress.slice(0, kIterationsDone, kIterationsDone + 1));
+  dynamics.rollout_cost(ctx, first, now.candidates, now.costs);
+  lowest_costs<T>(ctx, now.costs, settings_.elites, now.order, settings_.nan_first);
+  learn(ctx, now);
+  // a spread of nothing is not to end a search that was not asked to end early
+  const double enough = settings_.enough_std > 0 ? settings_.enough_std : -1;
+  advance<T>(ctx, now.std, settings_.iterations, enough, now.clock, now.progress);
+}
+
+template <typename T>
+void BasicSearch<T>::sample(Context& ctx, const Memory& now, View<const i32, 1> iteration) {
   if (now.white) {
     noise_->fill(ctx, now.keys, iteration, now.white);
     colour_noise<T>(ctx, now.white, now.filter, now.candidates);
@@ -238,10 +256,6 @@ void BasicSearch<T>::iterate(Context& ctx, BasicDynamics<T>& dynamics, i64 first
                         .kept = returning() > 0 ? View<const T, 4>(now.kept) : View<const T, 4>(),
                         .iteration = iteration},
                        now.candidates);
-  dynamics.rollout_cost(ctx, first, now.candidates, now.costs);
-  lowest_costs<T>(ctx, now.costs, settings_.elites, now.order);
-  learn(ctx, now);
-  advance<T>(ctx, now.std, settings_.iterations, settings_.enough_std, now.clock, now.progress);
 }
 
 template <typename T>
@@ -315,7 +329,11 @@ void BasicSearch<T>::watch(i64 first, i64 iteration, i64 group) {
     const T* costs = seen.costs[e].data();
     const i32* order = seen.order[e].data();
     double sum = 0;
-    for (i64 s = 0; s < settings_.samples; ++s) sum += static_cast<double>(costs[s]);
+    T best = std::numeric_limits<T>::quiet_NaN();
+    for (i64 s = 0; s < settings_.samples; ++s) {
+      sum += static_cast<double>(costs[s]);
+      if (std::isnan(best) || costs[s] < best) best = costs[s];
+    }
 
     double shift = 0;
     double std_sum = 0;
@@ -328,7 +346,7 @@ void BasicSearch<T>::watch(i64 first, i64 iteration, i64 group) {
 
     // two passes, as the elites' own fit
     const T* candidates = seen.candidates[e].data();
-    const i64 elites = settings_.elites;
+    const i64 elites = usable_elites(costs, order, settings_.elites, settings_.nan);
     double elite_std = 0;
     for (i64 i = 0; i < width; ++i) {
       double total = 0, squares = 0;
@@ -342,15 +360,17 @@ void BasicSearch<T>::watch(i64 first, i64 iteration, i64 group) {
       elite_std += std::sqrt(squares / static_cast<double>(elites - 1));
     }
 
-    // the elites are sorted and NaN is last, so the ends tell everything; a NaN among them makes
+    // the elites are sorted, NaN last or first, so the ends tell everything; a NaN among them makes
     // all three NaN
-    const T best = costs[order[0]];
-    const T worst = costs[order[settings_.elites - 1]];
+    constexpr T kNone = std::numeric_limits<T>::quiet_NaN();
+    T lowest = elites > 0 ? costs[order[0]] : kNone;
+    T highest = elites > 0 ? costs[order[elites - 1]] : kNone;
+    if (std::isnan(lowest) || std::isnan(highest)) lowest = highest = kNone;
     figures_[e] = {.best_cost = best,
                    .mean_cost = static_cast<T>(sum / static_cast<double>(settings_.samples)),
                    .elite_mean = seen.cost[e],
-                   .elite_min = std::isnan(worst) ? worst : best,
-                   .elite_max = worst,
+                   .elite_min = lowest,
+                   .elite_max = highest,
                    .elite_spread = static_cast<T>(elite_std / static_cast<double>(width)),
                    .mean_shift = static_cast<T>(std::sqrt(shift)),
                    .std_mean = static_cast<T>(std_sum / static_cast<double>(width))};

@@ -49,6 +49,9 @@ struct SearchSettings {
   double enough_std =
       0;               // end early when the spread of every environment is no more, see advance()
   i64 batch_size = 1;  // environments planned together, 0: all
+  NanCosts nan = NanCosts::never_win;
+  bool nan_first = false;  // NaN costs rank before every number
+  i64 categories = 0;      // actions are choices among so many, and mean is their probabilities
   ActionBounds bounds;
   i64 kept = 0;                // best candidates stored by an iteration
   bool weighs = false;         // weights of the elites are stored
@@ -130,12 +133,16 @@ class BasicSearch : public BasicPlanner<T> {
     View<double, 1> filter;  // [horizon]
   };
 
+  // memory.candidates of an iteration
+  virtual void sample(Context& ctx, const Memory& memory, View<const i32, 1> iteration);
   // how many of the stored best candidates come back as candidates
   virtual i64 returning() const { return 0; }
   // memory.costs are there: order, mean, std, cost
   virtual void learn(Context& ctx, const Memory& memory) = 0;
   // Which plan and which cost of an environment are the answer, in downloaded memory.
   virtual const T* answer(const Memory& memory, i64 e, T& cost) const;
+
+  BasicNoise<T>& noise() { return *noise_; }
 
  private:
   Memory lay_out(Arena& arena, bool answers_only) const;

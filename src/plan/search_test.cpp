@@ -18,7 +18,10 @@ namespace {
 
 using testing::HasSubstr;
 
+// those that go on for as long as they are asked to
 constexpr const char* kPlanners[] = {"cem", "icem", "mppi"};
+constexpr const char* kAllPlanners[] = {"cem", "icem", "mppi", "predictive-sampling",
+                                        "categorical-cem"};
 constexpr i64 kHorizon = 3;
 constexpr i64 kWidth = kHorizon * 2;
 const PlanSizes kSizes = {.environments = 3, .horizon = kHorizon, .action_dim = 2};
@@ -53,7 +56,11 @@ PlannerChoice choice_of(const char* name, i64 samples, i64 elites, i64 iteration
   choice.iterations = iterations;
   choice.batch_size = batch;
   // point masses need more than 1
-  choice.action_limit = 2.5;
+  if (choice.name == "categorical-cem") {
+    choice.categories = 2;
+  } else {
+    choice.action_limit = 2.5;
+  }
   return choice;
 }
 
@@ -187,8 +194,102 @@ TEST_ON_EVERY_BACKEND(Search, TracesEveryIterationOfEveryEnvironment) {
   }
 }
 
+// Costs by sample number, the same for every environment and iteration.
+class ScriptedWorld final : public Dynamics {
+ public:
+  explicit ScriptedWorld(std::vector<float> costs) : costs_(std::move(costs)) {}
+  i64 environments() const override { return 3; }
+  i64 action_dim() const override { return 2; }
+  void rollout_cost(Context&, i64, View<const float, 4>, View<float, 2> cost) override {
+    for (i64 e = 0; e < cost.size(0); ++e) {
+      for (i64 s = 0; s < cost.size(1); ++s) cost(e, s) = costs_[static_cast<std::size_t>(s)];
+    }
+  }
+
+ private:
+  std::vector<float> costs_;
+};
+
+TEST_ON_EVERY_BACKEND(Search, TiesGoToTheFirstAndNanNeverWins) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  struct Case {
+    std::vector<float> costs;
+    std::vector<i32> elites;  // of two
+    float cost;               // mean of those with a cost
+  };
+  const Case cases[] = {
+      {{5, 3, 1, 3, 1, 1}, {2, 4}, 1},
+      {{kNan, 3, 1, kNan, 3, 3}, {2, 1}, 2},
+      {{kInf, kNan, 1, -kInf, kNan, kInf}, {3, 2}, -kInf},
+      {{kNan, kNan, 7, kNan, kNan, kNan}, {2, 0}, 7},
+      {{kInf, kNan, kInf, kNan, kInf, kNan}, {0, 2}, kInf},
+      {{kNan, kNan, kNan, kNan, kNan, kNan}, {0, 1}, kNan},
+  };
+  for (const char* name : kAllPlanners) {
+    for (const Case& one : cases) {
+      CounterNoise noise(3);
+      PlannerChoice choice = choice_of(name, 6, 2, 1, 2);
+      choice.momentum = 0;
+      const auto planner = make_search(ctx, choice, kSizes, {}, noise);
+      const bool one_elite = choice.name == "predictive-sampling";
+      std::vector<i32> elites;
+      planner->observe([&](const SearchIteration<float>& seen) {
+        elites.clear();
+        for (i64 k = 0; k < seen.elites.size(1); ++k) elites.push_back(seen.elites(0, k));
+      });
+      ScriptedWorld scripted(one.costs);
+      Context host({.threads = 1});
+      OnHost<float> world(scripted, host);
+      const std::vector<float> warm(3 * kWidth, 0.25f);
+      const Answer answer =
+          plan_with(ctx, *planner, world, {.warm_start = {warm.data(), {3, kHorizon, 2}}});
+      const std::string what = text(name, ", costs ", one.costs[0], " ", one.costs[1], " ...");
+      std::vector<i32> needed = one.elites;
+      if (one_elite) needed.resize(1);
+      EXPECT_EQ(elites, needed) << what;
+      const bool nothing_is_known = std::isnan(one.cost);
+      for (const float cost : answer.cost) {
+        if (nothing_is_known) {
+          EXPECT_TRUE(std::isnan(cost)) << what;
+        } else {
+          const float first = one.costs[static_cast<std::size_t>(needed[0])];
+          EXPECT_EQ(cost, one_elite ? first : one.cost) << what;
+        }
+      }
+      // whatever the costs, what is answered can be carried out
+      for (const float action : answer.actions) EXPECT_TRUE(std::isfinite(action)) << what;
+      if (nothing_is_known && choice.name != "categorical-cem") {
+        EXPECT_EQ(answer.actions, warm) << what << ": the first guess stays";
+      }
+      // the only one with a cost is the answer
+      if (one.cost == 7 && choice.name != "categorical-cem") {
+        const std::vector<float> first(answer.actions.begin(), answer.actions.begin() + kWidth);
+        EXPECT_NE(first, std::vector<float>(kWidth, 0.25f)) << what;
+      }
+    }
+  }
+}
+
+TEST_ON_EVERY_BACKEND(Search, ReleasedPlannersLetNanDecide) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  for (const char* name : kAllPlanners) {
+    CounterNoise noise(3);
+    PlannerChoice choice = choice_of(name, 6, 6, 1, 2);
+    choice.keep = 2;
+    choice = follow_upstream(choice, "0.1.1");
+    const auto planner = make_search(ctx, choice, kSizes, {}, noise);
+    ScriptedWorld scripted({5, 3, 1, kNan, 1, kNan});
+    Context host({.threads = 1});
+    OnHost<float> world(scripted, host);
+    const Answer answer = plan_with(ctx, *planner, world);
+    EXPECT_TRUE(std::isnan(answer.cost[0])) << name;
+    EXPECT_EQ(std::isnan(answer.actions[0]), choice.name == "mppi") << name;
+  }
+}
+
 TEST_ON_EVERY_BACKEND(Search, PlansAsOnTheCpu) {
-  for (const char* name : kPlanners) {
+  for (const char* name : kAllPlanners) {
     for (const i64 batch : {1, 2, 0}) {
       const auto run = [&](Context& where, std::vector<float>& candidates,
                            std::vector<i32>& elites) {
@@ -228,7 +329,7 @@ TEST_ON_EVERY_BACKEND(Search, PlansAsOnTheCpu) {
 }
 
 TEST_ON_EVERY_BACKEND(Search, GroupingDoesNotChangeThePlan) {
-  for (const char* name : kPlanners) {
+  for (const char* name : kAllPlanners) {
     std::vector<Answer> answers;
     for (const i64 batch : {1, 2, 0}) {
       CounterNoise noise(9);
@@ -325,7 +426,7 @@ TEST_ON_EVERY_BACKEND(Search, EndsEarlyWhenNarrowEnough) {
 }
 
 TEST(Search, AllocatesNothingWhilePlanning) {
-  for (const char* name : kPlanners) {
+  for (const char* name : kAllPlanners) {
     Context ctx({.threads = 2});
     CounterNoise noise(2);
     PointMass<float> world(worlds());
@@ -337,7 +438,7 @@ TEST(Search, AllocatesNothingWhilePlanning) {
     const i64 before = allocations();
     planner->plan(ctx, world, {}, result);
     EXPECT_EQ(allocations(), before) << name;
-    EXPECT_EQ(seen, 6) << name;
+    EXPECT_EQ(seen, 2 * planner->settings().iterations) << name;
   }
 }
 
@@ -376,6 +477,37 @@ TEST(Search, PlannersAreChosenByName) {
   PlannerChoice inert = choice_of("icem", 8, 4, 1);
   inert.momentum = 1;
   EXPECT_THAT(tried(inert), HasSubstr("momentum is 1"));
+
+  EXPECT_EQ(tried(choice_of("predictive-sampling", 8, 9, 0)), "accepted") << "it has none of them";
+  PlannerChoice open = choice_of("categorical-cem", 8, 4, 1);
+  EXPECT_EQ(tried(open), "accepted");
+  open.categories = 0;
+  EXPECT_THAT(tried(open), HasSubstr("2 numbers are no choices among 0"));
+  open.categories = 3;
+  EXPECT_THAT(tried(open), HasSubstr("2 numbers are no choices among 3"));
+  open.categories = 2;
+  open.smoothing = -1;
+  EXPECT_THAT(tried(open), HasSubstr("smoothing is -1"));
+  open.smoothing = 0;
+  open.action_limit = 1;
+  EXPECT_THAT(tried(open), HasSubstr("categories have no limits"));
+}
+
+TEST(Search, FollowsAReleaseWhereItDiffers) {
+  PlannerChoice choice = choice_of("icem", 300, 30, 30);
+  choice.answer = IcemAnswer::best;
+  const PlannerChoice wheel = follow_upstream(choice, "0.1.1");
+  const PlannerChoice later = follow_upstream(choice, "later");
+  EXPECT_EQ(choice.nan, NanCosts::never_win);
+  EXPECT_EQ(wheel.nan, NanCosts::as_released);
+  EXPECT_EQ(later.nan, NanCosts::as_released);
+  EXPECT_EQ(wheel.elite_std, EliteStd::sample);
+  EXPECT_EQ(later.elite_std, EliteStd::population);
+  EXPECT_EQ(wheel.answer, IcemAnswer::best_with_mean_cost);
+  EXPECT_EQ(later.answer, IcemAnswer::best);
+  EXPECT_EQ(wheel.bound_scale, BoundScale::none);
+  EXPECT_EQ(follow_upstream(PlannerChoice(), "later").answer, IcemAnswer::mean);
+  EXPECT_THROW(follow_upstream(choice, "0.2"), Error);
 }
 
 #if ORRERY_CUDA
@@ -384,7 +516,7 @@ TEST(Search, PlannersAreChosenByName) {
 TEST(CudaSearch, ReplayedWorkIsThePlan) {
   ORRERY_NEEDS_CUDA;
   Context ctx(test::on_cuda());
-  for (const char* name : kPlanners) {
+  for (const char* name : kAllPlanners) {
     CounterNoise noise(9);
     PointMassOnDevice world(ctx, worlds());
     const PlannerChoice choice = choice_of(name, 96, 12, 4, 0);
@@ -406,7 +538,7 @@ TEST(CudaSearch, ReplayedWorkIsThePlan) {
     planner->prepare(request, 0, 3);
     const Graph unrolled = ctx.capture([&] {
       begin();
-      for (i64 i = 0; i < choice.iterations; ++i) iterate();
+      for (i64 i = 0; i < planner->settings().iterations; ++i) iterate();
       finish();
     });
     const Graph loop = ctx.capture_loop(begin, iterate, finish, planner->keep_going());
@@ -422,7 +554,7 @@ TEST(CudaSearch, ReplayedWorkIsThePlan) {
         EXPECT_EQ(answer.actions, theirs.actions) << name << ", plan " << plan;
         EXPECT_EQ(answer.cost, theirs.cost) << name << ", plan " << plan;
         EXPECT_EQ(answer.std, theirs.std) << name << ", plan " << plan;
-        EXPECT_EQ(planner->iterations_done(), choice.iterations) << name;
+        EXPECT_EQ(planner->iterations_done(), planner->settings().iterations) << name;
       }
     }
   }

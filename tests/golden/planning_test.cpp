@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -98,6 +99,10 @@ std::unique_ptr<BasicSearch<T>> planner_of(Context& ctx, const json& about, cons
   if (about.at("planner") == "mppi") {
     return std::make_unique<BasicMppi<T>>(ctx, mppi_config_of(args), sizes, noise);
   }
+  if (about.at("planner") == "predictive_sampling") {
+    return std::make_unique<BasicPredictiveSampling<T>>(ctx, predictive_sampling_config_of(args),
+                                                        sizes, noise);
+  }
   const double bound = number_of(about.at("action_bound"));
   return std::make_unique<BasicIcem<T>>(ctx, icem_config_of(args, bound, sizes.action_dim), sizes,
                                         noise);
@@ -165,7 +170,11 @@ void replay(Context& ctx, const std::string& name, const json& about) {
                    Tolerance<T>::kCost * std::max(1.0, std::abs(theirs)),
                    text("cost ", i, " of call ", call));
     }
-    expect_all_close<T>(seen.mean, of_call<T>(arrays, "mean", call), text("mean of call ", call));
+    // predictive sampling has nothing but an answer
+    const bool learns = about.at("planner") != "predictive_sampling";
+    if (learns) {
+      expect_all_close<T>(seen.mean, of_call<T>(arrays, "mean", call), text("mean of call ", call));
+    }
     if (about.at("arrays").contains("std")) {
       expect_all_close<T>(seen.std, of_call<T>(arrays, "std", call), text("std of call ", call));
     }
@@ -178,7 +187,7 @@ void replay(Context& ctx, const std::string& name, const json& about) {
     if (seen.weights) expect_weights(seen, of_call<T>(arrays, "weights", call), all_samples);
     for (i64 e = 0; e < seen.elites.size(0); ++e) {
       // where all of MPPI's samples count nobody ranked them
-      for (i64 k = 0; k < settings.elites && !(seen.weights && all_samples); ++k) {
+      for (i64 k = 0; k < settings.elites && learns && !(seen.weights && all_samples); ++k) {
         EXPECT_EQ(seen.elites(e, k), (of_call<i32>(arrays, "elite_idx", call).view<i32, 2>()(e, k)))
             << "elite " << k << " of call " << call;
       }
@@ -298,12 +307,81 @@ TEST_P(GoldenSearch, RefusesWhatTheOfficialPlannerRefuses) {
 std::string name_of_case(const testing::TestParamInfo<Where>& which) { return which.param.first; }
 INSTANTIATE_TEST_SUITE_P(Planning, GoldenSearch,
                          testing::Values(Where{"cem", Device::cpu}, Where{"icem", Device::cpu},
-                                         Where{"mppi", Device::cpu}),
+                                         Where{"mppi", Device::cpu},
+                                         Where{"predictive_sampling", Device::cpu}),
                          name_of_case);
 INSTANTIATE_TEST_SUITE_P(CudaPlanning, GoldenSearch,
                          testing::Values(Where{"cem", Device::cuda}, Where{"icem", Device::cuda},
-                                         Where{"mppi", Device::cuda}),
+                                         Where{"mppi", Device::cuda},
+                                         Where{"predictive_sampling", Device::cuda}),
                          name_of_case);
+
+// every recorded planner is repeated by some test
+TEST(GoldenPlanning, NoRecordedPlannerIsLeftOut) {
+  ORRERY_NEEDS_SHARED(planning_folder());
+  const std::set<std::string> repeated = {// here
+                                          "cem", "icem", "mppi", "predictive_sampling",
+                                          "icem colour filter", "WorldModelPolicy with CEM",
+                                          // planning_categorical_test.cpp
+                                          "categorical_cem",
+                                          // planning_descent_test.cpp
+                                          "gradient", "pgd", "lagrangian",
+                                          "pgd simplex projection"};
+  const json index = read_python_json(planning_folder() / "index.json");
+  for (const auto& [name, about] : index.items()) {
+    EXPECT_EQ(repeated.count(about.at("planner").get<std::string>()), 1u) << name;
+  }
+}
+
+// A trace is the callbacks' histories, each environment's in its own group of one.
+TEST(GoldenPlanning, TracesAreTheRecordedCallbacks) {
+  ORRERY_NEEDS_SHARED(planning_folder());
+  const json index = read_python_json(planning_folder() / "index.json");
+  for (const char* name : {"cem", "icem"}) {
+    const json& about = index.at(name);
+    const TensorMap arrays = read_npz(planning_folder() / text(name, ".npz"));
+    const PlanSizes sizes = {about.at("n_envs").get<i64>(), about.at("horizon").get<i64>(), 10};
+    Context ctx({.threads = 2});
+    GoldenCost<float> golden(arrays, "plain", 10);
+    RecordedNoise noise;
+    const auto planner = planner_of<float>(ctx, about, sizes, noise);
+    const i64 iterations = planner->settings().iterations;
+    for (i64 call = 0; call < sizes.environments * iterations; ++call) {
+      noise.push(of_call<float>(arrays, "noise", call));
+    }
+    std::vector<PlanTrace> traces;
+    planner->set_trace(&traces);
+    Tensor actions = Tensor::zeros<float>({sizes.environments, sizes.horizon, 10});
+    planner->plan(ctx, golden, {}, {actions.view<float, 3>(), {}, {}});
+
+    const json& callbacks = about.at("callbacks");
+    const auto expect_column = [&](const char* recorder, const char* part,
+                                   std::vector<double> PlanTrace::*column, double tolerance) {
+      for (std::size_t e = 0; e < traces.size(); ++e) {
+        const auto& mine = traces[e].*column;
+        const json& history = callbacks.at(recorder).at(e);
+        ASSERT_EQ(mine.size(), history.size()) << name << ", " << recorder;
+        for (std::size_t i = 0; i < mine.size(); ++i) {
+          const json& value = *part == 0 ? history[i] : history[i].at(part);
+          const double theirs = number_of(value.at(0));
+          EXPECT_NEAR(mine[i], theirs, tolerance * std::max(1.0, theirs))
+              << name << ", " << recorder << part << " of iteration " << i;
+        }
+      }
+    };
+    constexpr double kCost = Tolerance<float>::kCost, kAction = Tolerance<float>::kAction;
+    ASSERT_EQ(traces.size(), 3u);
+    expect_column("BestCostRecorder", "", &PlanTrace::best_cost, kCost);
+    expect_column("MeanCostRecorder", "", &PlanTrace::mean_cost, kCost);
+    expect_column("EliteCostRecorder", "mean", &PlanTrace::elite_mean, kCost);
+    expect_column("EliteCostRecorder", "min", &PlanTrace::elite_min, kCost);
+    expect_column("EliteCostRecorder", "max", &PlanTrace::elite_max, kCost);
+    expect_column("EliteSpreadRecorder", "", &PlanTrace::elite_spread, kAction);
+    expect_column("VarNormRecorder", "", &PlanTrace::spread, kAction);
+    // a length of 50 numbers
+    expect_column("MeanShiftRecorder", "", &PlanTrace::mean_shift, 7.1 * kAction);
+  }
+}
 
 // later releases report the cost of the elite they return
 TEST(GoldenPlanning, IcemReportsTheCostOfTheEliteWhereAsked) {

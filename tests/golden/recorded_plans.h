@@ -8,9 +8,11 @@
 #include <sstream>
 #include <string>
 
+#include "plan/categorical_cem.h"
 #include "plan/cem.h"
 #include "plan/icem.h"
 #include "plan/mppi.h"
+#include "plan/predictive_sampling.h"
 #include "tensor/tensor.h"
 
 // What the tests of recorded planner runs share: reading the records.
@@ -56,7 +58,8 @@ inline CemConfig cem_config_of(const json& args) {
           .iterations = args.at("n_steps").get<i64>(),
           .initial_std = args.value("var_scale", 1.0),
           .elite_std = EliteStd::sample,
-          .batch_size = args.value("batch_size", i64{1})};
+          .batch_size = args.value("batch_size", i64{1}),
+          .nan = NanCosts::as_released};
 }
 
 // `bound` limits every number of the block, unscaled, as the original takes it
@@ -69,6 +72,7 @@ inline IcemConfig icem_config_of(const json& args, double bound, i64 action_dim)
           .initial_std = args.value("var_scale", 1.0),
           .elite_std = EliteStd::sample,
           .batch_size = args.value("batch_size", i64{1}),
+          .nan = NanCosts::as_released,
           .noise_beta = args.value("noise_beta", 2.0),
           .momentum = args.value("alpha", 0.1),
           .keep = args.value("n_elite_keep", i64{5}),
@@ -83,7 +87,26 @@ inline MppiConfig mppi_config_of(const json& args) {
           .iterations = args.at("n_steps").get<i64>(),
           .initial_std = args.value("var_scale", 1.0),
           .temperature = args.value("temperature", 0.5),
-          .batch_size = args.value("batch_size", i64{1})};
+          .batch_size = args.value("batch_size", i64{1}),
+          .nan = NanCosts::as_released};
+}
+
+inline PredictiveSamplingConfig predictive_sampling_config_of(const json& args) {
+  return {.samples = args.at("num_samples").get<i64>(),
+          .noise_scale = args.value("noise_scale", 1.0),
+          .batch_size = args.value("batch_size", i64{1}),
+          .nan = NanCosts::as_released};
+}
+
+inline CategoricalCemConfig categorical_cem_config_of(const json& args, i64 categories) {
+  return {.categories = categories,
+          .samples = args.at("num_samples").get<i64>(),
+          .elites = args.at("topk").get<i64>(),
+          .iterations = args.at("n_steps").get<i64>(),
+          .smoothing = args.value("smoothing", 0.0),
+          .momentum = args.value("alpha", 0.0),
+          .batch_size = args.value("batch_size", i64{1}),
+          .nan = NanCosts::as_released};
 }
 
 }  // namespace orrery
