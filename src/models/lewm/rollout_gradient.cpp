@@ -686,6 +686,7 @@ RolloutGradient::RolloutGradient(Context& ctx, const Model& model, RolloutSizes 
   for (auto& worker : workers_) lay_out(arena, model.config(), sizes, passes_, chunk_, worker);
 }
 
+RolloutGradient::RolloutGradient(RolloutGradient&&) noexcept = default;
 RolloutGradient::~RolloutGradient() = default;
 
 void RolloutGradient::add(Context& ctx, const RolloutInput& input, LatentSlopes slopes,

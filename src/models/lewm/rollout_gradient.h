@@ -56,6 +56,7 @@ class RolloutGradient {
  public:
   // Context and model outlive it.
   RolloutGradient(Context& ctx, const Model& model, RolloutSizes sizes);
+  RolloutGradient(RolloutGradient&&) noexcept;
   ~RolloutGradient();
 
   // gradient += d (what `slopes` are of) / d actions
