@@ -18,6 +18,18 @@ json json_from_criterion(const Criterion& criterion) {
   return {{"name", "held"}, {"steps", criterion.hold_steps}, {"degrees", criterion.degrees}};
 }
 
+const char* name_of(IcemAnswer answer) {
+  switch (answer) {
+    case IcemAnswer::mean:
+      return "mean";
+    case IcemAnswer::best:
+      return "best";
+    case IcemAnswer::best_with_mean_cost:
+      return "best, mean cost";
+  }
+  return "";
+}
+
 json json_from_planner(const PlannerChoice& choice) {
   json result = {{"planner", choice.name},
                  {"samples", choice.samples},
@@ -25,15 +37,19 @@ json json_from_planner(const PlannerChoice& choice) {
                  {"elites", choice.elites},
                  {"initial_std", choice.initial_std},
                  {"elite_std", choice.elite_std == EliteStd::sample ? "sample" : "population"},
+                 {"nan_costs", choice.nan == NanCosts::never_win ? "never win" : "as released"},
                  {"min_std", choice.min_std},
                  {"enough_std", choice.enough_std}};
+  if (choice.momentum) result["momentum"] = *choice.momentum;
   if (choice.name == "icem") {
     result.update({{"noise_beta", choice.noise_beta},
-                   {"momentum", choice.momentum},
                    {"keep", choice.keep},
-                   {"answer", choice.answer == IcemAnswer::mean ? "mean" : "best"}});
+                   {"answer", name_of(choice.answer)}});
   }
   if (choice.name == "mppi") result["temperature"] = choice.temperature;
+  if (choice.name == "categorical-cem") {
+    result.update({{"categories", choice.categories}, {"smoothing", choice.smoothing}});
+  }
   if (choice.action_limit) {
     result["action_limit"] = text(*choice.action_limit);
     result["limit_scale"] = choice.bound_scale == BoundScale::action ? "action" : "z-scored";
