@@ -13,6 +13,7 @@
 
 #if defined(ORRERY_CUDA_EMULATED)
 #include <emulation/fragments.h>  // comes with what stands in for the toolkit
+#include <emulation/hopper.h>
 #endif
 
 namespace orrery {
@@ -115,6 +116,7 @@ __device__ __forceinline__ void mma_m16n8k32_e4m3(float (&d)[4], const u32 (&a)[
 //   as it is     row lane / 4, its (lane % 4)-th word of four bytes: two halves, the first one low
 //   transposed   of elements of 16 bits: rows 2 (lane % 4) and one further, in column lane / 4
 #if defined(ORRERY_CUDA_EMULATED)
+inline u32 shared_address(const void* pointer) { return emulation::shared_address(pointer); }
 inline void ldmatrix_x4(u32 (&parts)[4], const void* row) {
   emulation::load_matrices(parts, row, false);
 }

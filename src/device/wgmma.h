@@ -1,14 +1,20 @@
 #pragma once
 
 // For .cu files: products of a warpgroup (four warps that begin at a multiple of four) on compute
-// capability 9.0, with both factors in shared memory. What is not emulated: narrow on purpose. Only
-// code for sm_90a has the instructions; elsewhere they trap, and a launcher must not come here.
+// capability 9.0, with both factors in shared memory. Only code for sm_90a has the instructions;
+// elsewhere they trap, and a launcher must not come here. Emulated by tests/emulation/hopper.cpp.
+//
+// Every function is called by all 128 threads together.
 //
 // source: PTX ISA 8.x, "Asynchronous warpgroup level matrix instructions"
 
 #include <cuda_runtime.h>
 
+#include <cstddef>
+#include <type_traits>
+
 #include "base/types.h"
+#include "device/ptx.h"
 #include "device/wgmma_layout.h"
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -19,22 +25,50 @@
 
 namespace orrery {
 
+// the first place from `shared` on where a pattern can begin
+__device__ __forceinline__ std::byte* pattern_start(std::byte* shared) {
+  return shared + (kWgmmaPattern - shared_address(shared) % kWgmmaPattern) % kWgmmaPattern;
+}
+
 // Before the first product of a group: registers of sums are the instruction's from here on.
 __device__ __forceinline__ void wgmma_fence() {
-#if ORRERY_WGMMA
+#if defined(ORRERY_CUDA_EMULATED)
+  emulation::warpgroup_fence();
+#elif ORRERY_WGMMA
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #endif
 }
 __device__ __forceinline__ void wgmma_commit() {
-#if ORRERY_WGMMA
+#if defined(ORRERY_CUDA_EMULATED)
+  emulation::warpgroup_commit();
+#elif ORRERY_WGMMA
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 #endif
 }
 // until no more than kPending of the groups committed last are under way
 template <int kPending>
 __device__ __forceinline__ void wgmma_wait() {
-#if ORRERY_WGMMA
+#if defined(ORRERY_CUDA_EMULATED)
+  emulation::warpgroup_wait(kPending);
+#elif ORRERY_WGMMA
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+#endif
+}
+// The compiler sees no product behind the registers of sums: before wgmma_fence and after the wait
+// this keeps it from moving what reads or writes them to the other side.
+template <typename Sum>
+__device__ __forceinline__ void wgmma_hold(Sum (&d)[24][4]) {
+#if ORRERY_WGMMA
+#pragma unroll
+  for (int i = 0; i < 96; ++i) {
+    if constexpr (std::is_same_v<Sum, float>) {
+      asm volatile("" : "+f"(d[i / 4][i % 4])::"memory");
+    } else {
+      asm volatile("" : "+r"(d[i / 4][i % 4])::"memory");
+    }
+  }
+#else
+  static_cast<void>(d);
 #endif
 }
 // What this thread wrote to shared memory becomes visible to products, after a barrier besides.
@@ -73,21 +107,27 @@ __device__ __forceinline__ void wgmma_publish() {
                : "memory")
 
 __device__ __forceinline__ void wgmma_bf16(float (&d)[24][4], u64 a, u64 b) {
-#if ORRERY_WGMMA
+#if defined(ORRERY_CUDA_EMULATED)
+  emulation::warpgroup_multiply(emulation::WarpgroupKind::bf16, d, a, b);
+#elif ORRERY_WGMMA
   ORRERY_WGMMA_ADD("k16.f32.bf16.bf16", "1, 1, 1, 0, 0", "+f");
 #else
   __trap();
 #endif
 }
 __device__ __forceinline__ void wgmma_s8(i32 (&d)[24][4], u64 a, u64 b) {
-#if ORRERY_WGMMA
+#if defined(ORRERY_CUDA_EMULATED)
+  emulation::warpgroup_multiply(emulation::WarpgroupKind::s8, d, a, b);
+#elif ORRERY_WGMMA
   ORRERY_WGMMA_ADD("k32.s32.s8.s8", "1", "+r");
 #else
   __trap();
 #endif
 }
 __device__ __forceinline__ void wgmma_e4m3(float (&d)[24][4], u64 a, u64 b) {
-#if ORRERY_WGMMA
+#if defined(ORRERY_CUDA_EMULATED)
+  emulation::warpgroup_multiply(emulation::WarpgroupKind::e4m3, d, a, b);
+#elif ORRERY_WGMMA
   ORRERY_WGMMA_ADD("k32.f32.e4m3.e4m3", "1, 1, 1", "+f");
 #else
   __trap();

@@ -1,5 +1,6 @@
 #include "block.h"
 
+#include "async.h"
 #include "emulation/fragments.h"
 
 #include <pthread.h>
@@ -19,7 +20,7 @@ namespace emulation {
 // Everything here is plain data: code that the standard library's templates share with instrumented
 // files would be seen as the kernel's own.
 struct Thread {
-  enum class State { ready, yielded, at_barrier, in_collective, finished };
+  enum class State { ready, yielded, at_barrier, in_collective, waiting, finished };
   Stack stack;
   State state = State::finished;
   uint3 index = {};
@@ -33,13 +34,14 @@ struct Thread {
   unsigned mask = 0;
   Complete complete = nullptr;
   void* brought = nullptr;
+  // for something else
+  const char* waits_for = nullptr;
+  Ready until = nullptr;
+  const void* context = nullptr;
   // for __syncwarp: tokens in turn, as for barriers, and which one each lane came with
   unsigned round = 0;
   char order_token[2] = {};
   unsigned char rounds[kWarp] = {};
-  // asynchronous copies: a ring would do, but they are few
-  Copy* copies = nullptr;
-  unsigned copies_begin = 0, copies_end = 0, copies_capacity = 0, groups = 0;
 };
 
 namespace {
@@ -109,6 +111,9 @@ void describe(const Thread& thread, char* text, std::size_t bytes) {
       std::snprintf(text, bytes, "waits in %s for the lanes 0x%08x", thread.collective_name,
                     thread.mask);
       return;
+    case Thread::State::waiting:
+      std::snprintf(text, bytes, "waits for %s", thread.waits_for);
+      return;
     case Thread::State::finished:
       std::snprintf(text, bytes, "has finished");
       return;
@@ -143,7 +148,8 @@ void describe(const Thread& thread, char* text, std::size_t bytes) {
     const Thread& thread = threads[i];
     if (thread.state == waiting->state && thread.barrier_id == waiting->barrier_id &&
         (thread.state != Thread::State::in_collective ||
-         (thread.mask == waiting->mask && thread.complete == waiting->complete))) {
+         (thread.mask == waiting->mask && thread.complete == waiting->complete)) &&
+        (thread.state != Thread::State::waiting || thread.waits_for == waiting->waits_for)) {
       continue;
     }
     // lanes of the same warp say most
@@ -266,6 +272,10 @@ void take_turns() {
         threads[i].state = Thread::State::ready;
         yielded = true;
       }
+      if (threads[i].state == Thread::State::waiting && threads[i].until(threads[i].context)) {
+        threads[i].state = Thread::State::ready;
+        ran = true;
+      }
     }
     if (!any) return;
     if (open_barriers()) ran = true;
@@ -301,7 +311,6 @@ void run_block([[maybe_unused]] unsigned number, uint3 place) {
         thread.warp = i / kWarp;
         thread.lane = i % kWarp;
         thread.state = Thread::State::ready;
-        thread.copies_begin = thread.copies_end = thread.groups = 0;
         Stack& stack = stacks[number % kSets * kMaxThreads + i];
 #if defined(EMULATION_TSAN)
         if (stack.identity == nullptr) stack.identity = __tsan_create_fiber(0);
@@ -315,8 +324,10 @@ void run_block([[maybe_unused]] unsigned number, uint3 place) {
       }
     }
   }
+  begin_async();
   release(&launch_token);
   take_turns();
+  end_async();
   acquire(&finish_token);
   free(dynamic_shared);
   dynamic_shared = nullptr;
@@ -418,6 +429,16 @@ int barrier(unsigned id, unsigned wanted, bool predicate) {
   return self.predicates;
 }
 
+void wait_until(const char* what, Ready ready, const void* context) {
+  running->waits_for = what;
+  running->until = ready;
+  running->context = context;
+  back_to_scheduler(Thread::State::waiting);
+}
+
+unsigned thread_number() { return running->warp * kWarp + running->lane; }
+unsigned block_threads() { return thread_count; }
+
 void yield() {
   if (running != nullptr) back_to_scheduler(Thread::State::yielded);
 }
@@ -505,36 +526,7 @@ void* dynamic_shared_memory() {
   if (running == nullptr) fail("dynamic shared memory outside of a kernel");
   return dynamic_shared;
 }
-
-void add_copy(const Copy& copy) {
-  if (running == nullptr) fail("cp.async outside of a kernel");
-  Thread& self = *running;
-  if (self.copies_begin == self.copies_end) self.copies_begin = self.copies_end = 0;
-  if (self.copies_end == self.copies_capacity) {
-    self.copies_capacity = self.copies_capacity == 0 ? 256 : 2 * self.copies_capacity;
-    void* larger = std::realloc(self.copies, self.copies_capacity * sizeof(Copy));
-    if (larger == nullptr) fail("no memory for asynchronous copies");
-    self.copies = static_cast<Copy*>(larger);
-  }
-  self.copies[self.copies_end] = copy;
-  self.copies[self.copies_end++].group = self.groups;
-}
-
-void copy_commit() {
-  if (running == nullptr) fail("cp.async.commit_group outside of a kernel");
-  ++running->groups;
-}
-
-bool take_copy(Copy& copy, unsigned pending) {
-  if (running == nullptr) fail("cp.async.wait_group outside of a kernel");
-  Thread& self = *running;
-  if (self.copies_begin == self.copies_end) return false;
-  const Copy& oldest = self.copies[self.copies_begin];
-  if (oldest.group + pending >= self.groups) return false;
-  copy = oldest;
-  ++self.copies_begin;
-  return true;
-}
+std::size_t dynamic_shared_bytes() { return grid->shared_bytes; }
 
 Order order_from_environment() {
   Order wanted;

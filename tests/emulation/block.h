@@ -38,16 +38,13 @@ void run_grid(const Grid& grid);
 struct Thread;
 Thread* current();
 
-// Asynchronous copies of the thread whose turn it is: see cp_async in device/ptx.h.
-struct Copy {
-  void* to;
-  const void* from;
-  unsigned bytes;
-  bool valid;      // false: zeros
-  unsigned group;  // how many groups had been committed when it was asked for
-};
-void add_copy(const Copy& copy);
-// The oldest copy that must be done for no more than `pending` groups to be left; false: none.
-bool take_copy(Copy& copy, unsigned pending);
+// The thread waits until ready(context) holds, asked whenever all others have come as far as they
+// can; `what` it waits for, in words. Orders nothing.
+using Ready = bool (*)(const void* context);
+void wait_until(const char* what, Ready ready, const void* context);
+// Its number in the block, and how many there are.
+unsigned thread_number();
+unsigned block_threads();
+std::size_t dynamic_shared_bytes();
 
 }  // namespace emulation

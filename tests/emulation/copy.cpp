@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cstdlib>
 
-#include "block.h"
+#include "async.h"
 #include "emulation/fragments.h"
 
 namespace emulation {

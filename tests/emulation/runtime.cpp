@@ -5,6 +5,8 @@
 #include <cstring>
 #include <thread>
 
+#include "cuda.h"
+
 namespace emulation {
 
 namespace {
@@ -353,6 +355,25 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       break;  // clocks and buses: there are none
   }
   return cudaSuccess;
+}
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned version,
+                                             unsigned long long,
+                                             cudaDriverEntryPointQueryResult* result) {
+  const Call call;
+  if (call.status() != cudaSuccess) return call.done(call.status());
+  constexpr unsigned kFirstVersion = 12000;
+  auto found = cudaDriverEntryPointSuccess;
+  if (std::strcmp(symbol, "cuTensorMapEncodeTiled") != 0) {
+    found = cudaDriverEntryPointSymbolNotFound;
+  } else if (version < kFirstVersion) {
+    found = cudaDriverEntryPointVersionNotSufficent;
+  }
+  *function = found == cudaDriverEntryPointSuccess
+                  ? reinterpret_cast<void*>(&emulation::encode_tiled)
+                  : nullptr;
+  if (result != nullptr) *result = found;
+  return call.done(cudaSuccess);
 }
 
 cudaError_t cudaDeviceGetPCIBusId(char* id, int length, int) {

@@ -5,6 +5,7 @@
 
 #include "block.h"
 #include "emulation/fragments.h"
+#include "formats.h"
 
 namespace emulation {
 
@@ -144,29 +145,6 @@ const Fragments& fragments_of(void* const* lanes, unsigned lane) {
 unsigned row_of_d(unsigned lane, unsigned e) { return lane / 4 + 8 * (e / 2); }
 unsigned column_of_d(unsigned lane, unsigned e) { return lane % 4 * 2 + e % 2; }
 
-float bf16_value(std::uint32_t bits) {
-  float value;
-  bits <<= 16;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-float tf32_value(std::uint32_t bits) {
-  float value;
-  bits &= 0xffffe000u;  // the hardware looks at the upper 19 bits
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-float e4m3_value(std::uint32_t bits) {
-  const std::uint32_t exponent = bits >> 3 & 15u, mantissa = bits & 7u;
-  const float sign = (bits & 0x80u) != 0 ? -1.0f : 1.0f;
-  if (exponent == 15 && mantissa == 7) return __builtin_nanf("");
-  if (exponent == 0) return sign * static_cast<float>(mantissa) * 0x1p-9f;
-  return sign * __builtin_ldexpf(1.0f + static_cast<float>(mantissa) / 8.0f,
-                                 static_cast<int>(exponent) - 7);
-}
-
 // Elements of Bits bits, 32 / Bits of them in a register, low bits first: a group of four lanes
 // holds a row (of b a column), and a lane neighbours along k.
 template <int Bits>
@@ -218,11 +196,7 @@ void multiply(void* const* lanes, Value value) {
 void complete_bf16(void* const* lanes) { multiply<16, float>(lanes, bf16_value); }
 void complete_tf32(void* const* lanes) { multiply<32, float>(lanes, tf32_value); }
 void complete_e4m3(void* const* lanes) { multiply<8, float>(lanes, e4m3_value); }
-void complete_s8(void* const* lanes) {
-  multiply<8, std::int32_t>(lanes, [](std::uint32_t bits) {
-    return static_cast<std::int32_t>(static_cast<std::int8_t>(bits));
-  });
-}
+void complete_s8(void* const* lanes) { multiply<8, std::int32_t>(lanes, s8_value); }
 
 struct Rows {
   const uint4* row;
