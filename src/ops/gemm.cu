@@ -1,6 +1,7 @@
 // How a linear layer becomes a product for a kernel: which tile, and what happens to x before.
 
 #include "device/cuda.h"
+#include "device/tensor_map.h"
 #include "ops/gemm.h"
 #include "ops/gemm_pack.h"
 #include "ops/gemm_product.h"
@@ -24,9 +25,7 @@ int attribute(const Context& ctx, cudaDeviceAttr which) {
 ProductDevice device_of(const Context& ctx) {
   ProductDevice device = {attribute(ctx, cudaDevAttrMultiProcessorCount),
                           attribute(ctx, cudaDevAttrMaxSharedMemoryPerBlockOptin)};
-#if !defined(ORRERY_CUDA_EMULATED)
   device.warpgroups = attribute(ctx, cudaDevAttrComputeCapabilityMajor) == 9;
-#endif
   return device;
 }
 
@@ -145,7 +144,8 @@ void run(const Context& ctx, ProductPlan plan, Precision precision, Product p) {
 }
 
 void run_ready(const Context& ctx, Precision precision, const Product& p) {
-  const ProductShape shape = {p.rows, p.outputs, p.inputs, precision};
+  ProductShape shape = {p.rows, p.outputs, p.inputs, precision};
+  shape.x_in_boxes = tensor_map_takes(p.x, p.inputs * value_bytes(precision), p.rows, p.x_stride);
   run(ctx, plan_product(shape, device_of(ctx), wanted_product_tile()), precision, p);
 }
 
@@ -184,16 +184,11 @@ void run_prepared(Context& ctx, View<const float, 2> x, Precision precision, Pro
 namespace cuda {
 
 void check_precision(const Context& ctx, Precision precision) {
-#if !defined(ORRERY_CUDA_EMULATED)
   if (precision != Precision::fp8) return;
   const int major = attribute(ctx, cudaDevAttrComputeCapabilityMajor);
   const int minor = attribute(ctx, cudaDevAttrComputeCapabilityMinor);
   check(major * 10 + minor >= 89,
         "matrix to pack: fp8 needs compute capability 8.9, the device has ", major, ".", minor);
-#else
-  static_cast<void>(ctx);  // the emulation knows all formats
-  static_cast<void>(precision);
-#endif
 }
 
 template <typename In, typename Out>

@@ -13,76 +13,14 @@
 // steady: a sum is taken in order of chunks by each depth warp, and these are added in order
 
 #include "device/cuda.h"
-#include "ops/activation_device.h"
+#include "ops/gemm_bulk_device.h"
+#include "ops/gemm_finish_device.h"
 #include "ops/gemm_math_device.h"
 #include "ops/gemm_rows_device.h"
 
 namespace orrery::cuda {
 
 namespace {
-
-#if defined(ORRERY_CUDA_EMULATED)
-constexpr bool kEmulated = true;
-#else
-constexpr bool kEmulated = false;
-#endif
-
-// (v / 2) (1 + erf(v / sqrt 2)) with erf by formula 7.1.26 of Abramowitz and Stegun, "Handbook of
-// mathematical functions": 1 - t (a1 + t (a2 + ..)) exp(-u^2), t = 1 / (1 + p u), within 1.5e-7.
-// A third of the exact form's instructions, and below what bf16 and tf32 can tell.
-__device__ inline float gelu_short(float v) {
-  const float size = fabsf(v);
-  const float u = size * 0.70710678f;
-  const float t = __fdividef(1.0f, fmaf(0.3275911f, u, 1.0f));
-  float series = fmaf(1.061405429f, t, -1.453152027f);
-  series = fmaf(series, t, 1.421413741f);
-  series = fmaf(series, t, -0.284496736f);
-  series = fmaf(series, t, 0.254829592f);
-  const float tail = 0.5f * series * t * __expf(-u * u);
-  return fmaxf(v, 0.0f) - size * tail;
-}
-
-template <Precision kPrecision>
-__device__ inline float activated_in(Activation activation, float v) {
-  if (kPrecision != Precision::f32 && activation == Activation::gelu) return gelu_short(v);
-  return activated(activation, v);
-}
-
-// Four neighbouring values of y, or fewer at the right edge, from sums to memory.
-template <Precision kPrecision, bool kWhole>
-__device__ void finish_four(const Product& p, Four value, float row_scale, i64 row, int col) {
-  constexpr bool kCodes = kPrecision == Precision::int8 || kPrecision == Precision::fp8;
-  const i64 count = p.outputs - col;
-  if constexpr (kCodes) {
-    const Four scale = load_four<kWhole>(p.weight_scales + col, count);
-#pragma unroll
-    for (int e = 0; e < 4; ++e) value.v[e] *= row_scale * scale.v[e];
-  }
-  if (p.bias != nullptr) {
-    const Four bias = load_four<kWhole>(p.bias + col, count);
-#pragma unroll
-    for (int e = 0; e < 4; ++e) value.v[e] += bias.v[e];
-  }
-  if (p.activation != Activation::none) {
-#pragma unroll
-    for (int e = 0; e < 4; ++e) value.v[e] = activated_in<kPrecision>(p.activation, value.v[e]);
-  }
-  if (p.gate != nullptr) {
-    const Four gate = load_four<kWhole>(p.gate + row * p.gate_stride + col, count);
-#pragma unroll
-    for (int e = 0; e < 4; ++e) value.v[e] *= gate.v[e];
-  }
-  if (p.residual != nullptr) {
-    const Four residual = load_four<kWhole>(p.residual + row * p.residual_stride + col, count);
-#pragma unroll
-    for (int e = 0; e < 4; ++e) value.v[e] += residual.v[e];
-  }
-  if (p.y_bf16 != nullptr) {
-    store_four<kWhole>(value, p.y_bf16 + row * p.y_stride + col, count);
-  } else {
-    store_four<kWhole>(value, p.y + row * p.y_stride + col, count);
-  }
-}
 
 // Copies one 16-byte piece of a row of values that may lie at any address and end within it.
 template <int kBytes>
@@ -104,12 +42,10 @@ template <Precision kPrecision, int kTile, bool kKept>
 struct MathOfUnits<kPrecision, kTile, kKept, false, false> {
   using Type = PlainUnits<kTile>;
 };
-#if !defined(ORRERY_CUDA_EMULATED)
 template <Precision kPrecision, int kTile, bool kKept>
 struct MathOfUnits<kPrecision, kTile, kKept, true, true> {
   using Type = Warpgroups<kPrecision, kTile>;
 };
-#endif
 template <Precision kPrecision, int kTile, bool kKept>
 using MathOf = MathOfUnits<kPrecision, kTile, kKept, kProductTiles[kTile].tensor_cores,
                            kProductTiles[kTile].warpgroups>;
@@ -201,41 +137,9 @@ struct ProductKernel {
     }
   }
 
-  // slice kSlice of the warp's part: to shared memory, and from there in fours to y
-  template <int kSlice>
-  __device__ void finish_slices(const Math& math, const At& at, int tile) const {
-    if constexpr (kSlice < Math::kSlices) {
-      constexpr int kRows = slice_rows(kShape), kStride = slice_stride(kShape);
-      constexpr int kFours = At::kWarpCols / 4;
-      const int warp = static_cast<int>(threadIdx.x) / kWarp % At::kGrid;
-      float* slice = slices + warp * (kRows * kStride);
-      math.template put_slice<kSlice>(slice, kStride);
-      __syncwarp();
-#pragma unroll 1
-      for (int i = at.lane; i < kRows * kFours; i += kWarp) {
-        const int tile_row = at.row + kSlice * kRows + i / kFours;
-        const int col = tile * kShape.cols + at.col + i % kFours * 4;
-        const i64 row = first_row + tile_row;
-        if (row >= p.rows || col >= p.outputs) continue;
-        const Four value = load_four<true>(slice + i / kFours * kStride + i % kFours * 4, 4);
-        float row_scale = 1.0f;
-        if constexpr (kCodes) row_scale = kKept ? row_scales[tile_row] : p.row_scales[row];
-        if (p.in_fours) {
-          finish_four<kPrecision, true>(p, value, row_scale, row, col);
-        } else {
-          finish_four<kPrecision, false>(p, value, row_scale, row, col);
-        }
-      }
-      __syncwarp();
-      finish_slices<kSlice + 1>(math, at, tile);
-    }
-  }
-
   // warpgroups read shared memory by another way than threads write it
   __device__ static void publish() {
-#if !defined(ORRERY_CUDA_EMULATED)
     if constexpr (kShape.warpgroups) wgmma_publish();
-#endif
   }
 
   __device__ void run() const {
@@ -276,7 +180,10 @@ struct ProductKernel {
       if (++chunk < chunks) continue;
 
       if constexpr (kShape.depth_warps > 1) gather(math, at);
-      if (at.depth == 0) finish_slices<0>(math, at, tile);
+      if (at.depth == 0) {
+        finish_tile<kPrecision, kTile>(
+            p, math, at, slices, kKept ? row_scales : p.row_scales + first_row, first_row, tile);
+      }
       math.clear();
       chunk = 0;
       ++tile;
@@ -289,11 +196,7 @@ template <Precision kPrecision, int kTile, bool kKept>
 __global__ void __launch_bounds__(kProductTiles[kTile].threads(), kProductTiles[kTile].blocks)
     product_kernel(const Product p) {
   std::byte* shared = dynamic_shared<std::byte>();
-#if !defined(ORRERY_CUDA_EMULATED)
-  if constexpr (kProductTiles[kTile].warpgroups) {
-    shared += (kWgmmaPattern - shared_address(shared) % kWgmmaPattern) % kWgmmaPattern;
-  }
-#endif
+  if constexpr (kProductTiles[kTile].warpgroups) shared = pattern_start(shared);
   const ProductKernel<kPrecision, kTile, kKept> kernel(p, shared);
   kernel.run();
 }
@@ -312,11 +215,15 @@ void launch_product(const Context& ctx, const ProductPlan& plan, const Product& 
 template <Precision kPrecision, int kTile = 0>
 void launch_tile(const Context& ctx, const ProductPlan& plan, const Product& product) {
   if constexpr (kTile < kProductTileCount) {
-    if constexpr (has_tile(kProductTiles[kTile], kPrecision) &&
-                  !(kEmulated && kProductTiles[kTile].warpgroups)) {
+    if constexpr (has_tile(kProductTiles[kTile], kPrecision)) {
       if (plan.tile == kTile) {
-        return plan.x == Rows::kept ? launch_product<kPrecision, kTile, true>(ctx, plan, product)
-                                    : launch_product<kPrecision, kTile, false>(ctx, plan, product);
+        if constexpr (kProductTiles[kTile].bulk) {
+          return launch_bulk<kPrecision, kTile>(ctx, plan, product);
+        } else {
+          return plan.x == Rows::kept
+                     ? launch_product<kPrecision, kTile, true>(ctx, plan, product)
+                     : launch_product<kPrecision, kTile, false>(ctx, plan, product);
+        }
       }
     }
     launch_tile<kPrecision, kTile + 1>(ctx, plan, product);

@@ -9,9 +9,7 @@
 //   put_slice<s>(to, stride)        writes slice s to shared memory
 
 #include "device/ptx.h"
-#if !defined(ORRERY_CUDA_EMULATED)
 #include "device/wgmma.h"
-#endif
 #include "ops/gemm_tiles.h"
 #include "ops/warp_device.h"
 
@@ -118,7 +116,6 @@ class TensorCores {
   Sum sums_[kRowTiles * kColTiles][4];
 };
 
-#if !defined(ORRERY_CUDA_EMULATED)
 // wgmma: a warpgroup has 64 rows and all 192 columns, and both factors come from shared memory as
 // they lie there. To a warp its sums look like those of 24 sub-tiles of mma.sync.
 template <Precision kPrecision, int kTile>
@@ -139,19 +136,30 @@ class Warpgroups {
     for (int i = 0; i < kSums; ++i) sum(i) = 0;
   }
 
-  // All steps of a chunk: behind the inputs both factors are zeros, and a branch here would make
-  // the compiler wait after every product.
   __device__ void multiply(const std::byte* x, const std::byte* weight, int) {
+    start(x, weight);
+    wait<0>();
+  }
+
+  // All steps of a chunk, as one group of products: behind the inputs both factors are zeros, and a
+  // branch here would make the compiler wait after every product.
+  __device__ void start(const std::byte* x, const std::byte* weight) {
     const std::byte* group = x + at_.row / 64 * 64 * kChunkBytes;
     const u64 a = wgmma_descriptor(shared_address(group));
     const u64 b = wgmma_descriptor(shared_address(weight));
+    wgmma_hold(sums_);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < kChunkBytes / 32; ++step) {
       multiply_add(sums_, a + 2 * step, b + 2 * step);  // 32 bytes on, counted in 16
     }
     wgmma_commit();
-    wgmma_wait<0>();
+  }
+  // until no more than kPending chunks are under way
+  template <int kPending>
+  __device__ void wait() {
+    wgmma_wait<kPending>();
+    if constexpr (kPending == 0) wgmma_hold(sums_);
   }
 
   template <int kSlice>
@@ -178,7 +186,6 @@ class Warpgroups {
   const At& at_;
   Sum sums_[kColTiles][4];
 };
-#endif
 
 // Plain fused multiply-adds in f32. The lanes of a warp stand 4 by 8, each with kRows rows, four
 // apart, and kCols columns in fours, 32 apart. Per four inputs a thread reads kRows + kCols pieces

@@ -45,6 +45,14 @@ double prepared_bytes(const ProductShape& shape, i64 rows) {
   return 4.0 * static_cast<double>(rows * shape.inputs * shape.floats_per_input);
 }
 
+// Blocks that walk down the rows of each tile of columns when copies are bulk: what fills the chip
+// once.
+i64 stripes_of(const ProductTile& tile, const ProductShape& shape, const ProductDevice& device) {
+  const i64 col_tiles = pieces(shape.outputs, tile.cols);
+  return std::min(pieces(shape.rows, tile.rows),
+                  std::max<i64>(1, device.multiprocessors / col_tiles));
+}
+
 // Time of the whole product when `groups` blocks share the columns of a stripe of rows.
 double estimate(const ProductTile& tile, const ProductShape& shape, const ProductDevice& device,
                 i64 groups) {
@@ -69,10 +77,17 @@ double estimate(const ProductTile& tile, const ProductShape& shape, const Produc
       shape.x == Rows::kept ? prepared_bytes(shape, tile.rows) / kBytesPerMicrosecond : 0.0;
   const i64 tiles = pieces(col_tiles, groups);
   // every tile ends with a trip for what the epilogue reads
-  const double block =
-      prepared + static_cast<double>(tiles) *
-                     (static_cast<double>(chunks) * chunk + kTrip / static_cast<double>(beside));
-  double time = kStart + kTrip + static_cast<double>(turns) * block;
+  const double one_tile = static_cast<double>(chunks) * chunk + kTrip / static_cast<double>(beside);
+  double time = kStart + kTrip;
+  if (tile.bulk) {
+    // a block's stripes follow each other, and there may be more tiles of columns than fit at once
+    const i64 stripes = stripes_of(tile, shape, device);
+    time += static_cast<double>(pieces(stripes * col_tiles, device.multiprocessors) *
+                                pieces(pieces(shape.rows, tile.rows), stripes)) *
+            one_tile;
+  } else {
+    time += static_cast<double>(turns) * (prepared + static_cast<double>(tiles) * one_tile);
+  }
   if (shape.x == Rows::apart) {
     time += kStart + 2 * kTrip +
             prepared_bytes(shape, shape.rows) / (kBytesPerMicrosecond * device.multiprocessors);
@@ -121,13 +136,16 @@ ProductPlan plan_product(const ProductShape& shape, const ProductDevice& device,
     known = known || named;
     if (!has_tile(tile, shape.precision)) continue;
     if (tile.warpgroups && !(device.warpgroups && named)) continue;
+    if (tile.bulk && (shape.x == Rows::kept || !shape.x_in_boxes)) continue;
     if (product_shared_bytes(tile, shape) > device.shared_bytes) continue;
     const i64 col_tiles = pieces(shape.outputs, tile.cols);
     // rows that a block keeps are worth several tiles of columns; others are read for each anyway
     for (i64 groups = col_tiles; groups >= 1; --groups) {
       if (shape.x != Rows::kept && groups != col_tiles) break;
       const double time = estimate(tile, shape, device, groups);
-      const ProductPlan plan = {t, shape.x, static_cast<int>(groups), time};
+      const i64 stripes = tile.bulk ? stripes_of(tile, shape, device) : 1;
+      const ProductPlan plan = {t, shape.x, static_cast<int>(groups), static_cast<int>(stripes),
+                                time};
       if (best.tile < 0 || time < best.microseconds) best = plan;
       if (named && (asked.tile < 0 || time < asked.microseconds)) asked = plan;
     }

@@ -27,8 +27,13 @@ struct ProductTile {
   // products of warpgroups (wgmma) on compute capability 9.0, for bf16, int8 and fp8; a warp's part
   // is 16 rows of a warpgroup's 64
   bool warpgroups = false;
+  // fed by the bulk copy engine, for which a block has a warp more: rows of x that are ready, and
+  // that the engine takes (tensor_map.h)
+  bool bulk = false;
 
-  constexpr int threads() const { return 32 * row_warps * col_warps * depth_warps; }
+  constexpr int threads() const {
+    return 32 * (row_warps * col_warps * depth_warps + (bulk ? 1 : 0));
+  }
 };
 
 // Best first. 192 columns: the width of the model, so that x is read once.
@@ -42,9 +47,10 @@ inline constexpr ProductTile kProductTiles[] = {
     {"mma_64x64", true, 64, 64, 2, 2, 1, 4, 3, 0.40},
     {"mma_32x64", true, 32, 64, 1, 1, 4, 4, 2, 0.30},
     {"mma_16x32", true, 16, 32, 1, 1, 4, 4, 4, 0.15},
-    // No device has run this one yet: it is taken only when asked for by name, until one has shown
-    // it right and faster. The only way to fp8's and all of bf16's rate on Hopper.
+    // No device has run these two yet: they are taken only when asked for by name, until one has
+    // shown them right and faster. The only way to fp8's and all of bf16's rate on Hopper.
     {"wgmma_128x192", true, 128, 192, 8, 1, 1, 3, 1, 0.75, true},
+    {"wgmma_tma_128x192", true, 128, 192, 8, 1, 1, 4, 1, 0.85, true, true},
     {"simt_128x128", false, 128, 128, 4, 2, 1, 3, 1, 0.80},
     {"simt_64x64", false, 64, 64, 2, 2, 1, 3, 2, 0.65},
     {"simt_32x32", false, 32, 32, 2, 1, 4, 4, 2, 0.45},
@@ -82,18 +88,20 @@ struct ProductShape {
   Precision precision = Precision::f32;
   Rows x = Rows::ready;
   int floats_per_input = 1;  // that preparing reads: 1, or 3 when modulated
+  bool x_in_boxes = true;    // whether the bulk copy engine takes ready rows
 };
 
 struct ProductDevice {
   int multiprocessors = 132;
   i64 shared_bytes = 227 * 1024;  // that one block can have
-  bool warpgroups = false;        // whether wgmma is there: capability 9.0, and not emulated
+  bool warpgroups = false;        // whether wgmma and the engine are there: capability 9.0
 };
 
 struct ProductPlan {
   int tile = -1;  // -1: no tile can keep such rows
   Rows x = Rows::ready;
   int groups = 1;           // blocks that share the columns of one stripe of rows
+  int stripes = 1;          // bulk: blocks that share the rows of one tile of columns
   double microseconds = 0;  // estimated
 };
 
@@ -104,11 +112,12 @@ constexpr int slice_rows(const ProductTile& tile) { return tile.tensor_cores ? 8
 constexpr int slice_stride(const ProductTile& tile) { return tile.cols / tile.col_warps + 8; }
 
 // shared memory after the chunks: scales of the rows, slices of the epilogue, sums of the depth
-// warps but the first
+// warps but the first, two barriers for each stage of bulk copies
 constexpr int product_extra_bytes(const ProductTile& tile) {
   const int grid = tile.row_warps * tile.col_warps;
   return 4 * (tile.rows + grid * slice_rows(tile) * slice_stride(tile) +
-              (tile.depth_warps - 1) * tile.rows * tile.cols);
+              (tile.depth_warps - 1) * tile.rows * tile.cols) +
+         (tile.bulk ? 16 * tile.stages : 0);
 }
 
 // dynamic shared memory of one block; wgmma's patterns of 1024 bytes begin at multiples of that,

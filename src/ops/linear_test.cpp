@@ -243,7 +243,7 @@ void expect_tile(Context& ctx, const ProductTile& tile, Precision precision) {
     expect_close<float, float>(ctx, size, options);
     EXPECT_EQ(last_product(), name);
     // rows that the block prepares: products of f32 and tf32 take floats as they are
-    if (precision != Precision::f32 && precision != Precision::tf32) {
+    if (precision != Precision::f32 && precision != Precision::tf32 && !tile.bulk) {
       use_product_tile(text(tile.name, "_kept"));
       expect_close<float, float>(ctx, size, options);
       EXPECT_EQ(last_product(), name + "_kept");
@@ -263,6 +263,38 @@ TEST(CudaLinear, EveryTileEqualsReference) {
       if (has_tile(tile, precision)) expect_tile(ctx, tile, precision);
     }
   }
+}
+
+// Blocks of bulk copies walk down the rows: several stripes for each, the last one broken, and a
+// ring of stages that is gone round in the middle of one.
+TEST(CudaLinear, BlocksWalkDownTheRows) {
+  ORRERY_NEEDS_CUDA;
+  if (cuda_facts().front().major != 9) GTEST_SKIP() << "needs compute capability 9.0";
+  Context ctx(on_cuda());
+  for (const ProductTile& tile : kProductTiles) {
+    if (!tile.bulk) continue;
+    const i64 rows = tile.rows * (2 * cuda_facts().front().multiprocessors + 1) + 3;
+    for (const Precision precision : {Precision::bf16, Precision::int8, Precision::fp8}) {
+      const i64 chunk = kChunkBytes / value_bytes(precision);
+      use_product_tile(tile.name);
+      for (const i64 inputs : {chunk - 8, 3 * chunk}) {
+        expect_close<float, bf16>(ctx, {rows, 20, inputs}, {.precision = precision, .parts = 7});
+        EXPECT_EQ(last_product(), text(tile.name, "_", name_of(precision)));
+      }
+      use_product_tile("");
+    }
+  }
+}
+
+// rows that the bulk copy engine cannot read go another way and give the same
+TEST(CudaLinear, RowsAtOddAddressesTakeAnotherTile) {
+  ORRERY_NEEDS_CUDA;
+  Context ctx(on_cuda());
+  use_product_tile("wgmma_tma_128x192");
+  const Options odd = {.precision = Precision::bf16, .parts = 7, .gap = 3, .offset = 1};
+  expect_close<bf16, float>(ctx, {130, 20, 72}, odd);
+  EXPECT_NE(last_product(), "wgmma_tma_128x192_bf16");
+  use_product_tile("");
 }
 
 TEST(CudaLinear, RefusesAKernelThatIsNotThere) {

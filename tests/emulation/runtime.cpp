@@ -307,7 +307,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->maxThreadsDim[2] = 64;
   properties->maxGridSize[0] = 0x7fffffff;
   properties->maxGridSize[1] = properties->maxGridSize[2] = 65535;
-  properties->major = 8;
+  properties->major = 9;
   properties->multiProcessorCount = emulation::kMultiprocessors;
   properties->unifiedAddressing = 1;
   properties->l2CacheSize = 4 << 20;

@@ -379,7 +379,7 @@ TEST(Device, SaysWhatItIs) {
   cudaDeviceProp facts;
   ASSERT_EQ(cudaGetDeviceProperties(&facts, 0), cudaSuccess);
   EXPECT_STREQ(facts.name, "host emulation");
-  EXPECT_EQ(facts.major, 8);
+  EXPECT_EQ(facts.major, 9);
   cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, 0);
   EXPECT_EQ(value, 4);
   int blocks = 0;
