@@ -17,6 +17,8 @@ struct RecordOptions {
   std::string environment = "tworoom";
   std::string policy = "expert";
   i64 episodes = 100;
+  // number of the first one: episode 7 of a seed is the same, whichever recording it is part of
+  i64 first = 0;
   u64 seed = 0;
   i64 max_steps = 100;   // actions of an episode, unless it reaches its goal before
   i64 image_size = 224;  // a side; frames of another size are reduced by Pillow's bilinear filter
