@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "device/context.h"
+#include "dist/launch.h"
 #include "ops/cpu_path.h"
 #include "orrery/orrery.h"
 #include "verbs.h"
@@ -50,7 +51,7 @@ nlohmann::json machine() {
   nlohmann::json facts = {{"version", version()},   {"cpu", cpu.name},
                           {"cores", cpu.cores},     {"features", cpu.features},
                           {"cpu_path", cpu_path()}, {"compiler", __VERSION__},
-                          {"cuda", cuda_build()}};
+                          {"cuda", cuda_build()},   {"mpi", dist::mpi_build()}};
   facts["cuda_devices"] = cuda_devices(facts);
   return facts;
 }

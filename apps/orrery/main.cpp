@@ -3,6 +3,7 @@
 #include <exception>
 #include <iostream>
 
+#include "dist/launch.h"
 #include "verbs.h"
 
 // exit codes: 0 done, 1 failed, 2 misuse
@@ -14,7 +15,10 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    // help and misuse are the same on all ranks
+    std::ostream silent(nullptr);
+    const bool first = orrery::dist::launch_of_this_process().rank == 0;
+    return app.exit(error, first ? std::cout : silent, first ? std::cerr : silent) == 0 ? 0 : 2;
   } catch (const std::exception& error) {
     std::cerr << "orrery: " << error.what() << "\n";
     return 1;

@@ -1,13 +1,18 @@
 #include <algorithm>
+#include <exception>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "data/demonstrations.h"
-#include "data/recorder.h"
+#include "data/shared_recorder.h"
+#include "dist/share.h"
 #include "progress.h"
+#include "rank_options.h"
 #include "reset_options.h"
 #include "verbs.h"
 
@@ -18,6 +23,7 @@ namespace {
 struct Options {
   RecordOptions recording;
   ResetArguments reset;
+  RankOptions ranks;
   std::string output;
   std::string layout = "release";
   std::string demonstrations;
@@ -53,20 +59,42 @@ void complete(Options& options) {
   recording.demonstrations = shown;
 }
 
+// Nothing on ranks that only helped.
+std::optional<RecordSummary> record_on_all_ranks(dist::World& world, const Options& options,
+                                                 RecordProgress progress) {
+  // parts that an earlier run left are used by one process, too
+  if (world.size() == 1 && !std::filesystem::exists(parts_of_recording(options.output))) {
+    Context ctx({.threads = options.threads});
+    return record(ctx, options.recording, options.output, progress);
+  }
+  SharedRecordOptions shared;
+  shared.recording = options.recording;
+  shared.threads = options.ranks.threads(world, options.threads);
+  shared.silence_s = options.ranks.silence_s;
+  shared.tell = tell_user;
+  return record_shared(world, shared, options.output, progress);
+}
+
 void run(Options& options) {
-  options.recording.reset = options.reset.parse();
-  complete(options);
+  const auto world = dist::join_world();
+  try {
+    options.recording.reset = options.reset.parse();
+    complete(options);
+  } catch (...) {
+    return dist::take_no_part(*world, std::current_exception());
+  }
   options.recording.layout =
       options.layout == "current" ? RecordingLayout::current : RecordingLayout::release;
-  Context ctx({.threads = options.threads});
-  Progress progress("recording", options.recording.episodes, "episodes");
+  std::optional<Progress> progress;
+  if (world->rank() == 0) progress.emplace("recording", options.recording.episodes, "episodes");
   stop_requested();  // from here on Ctrl-C is an orderly end
   const double start = now_s();
-  const RecordSummary summary =
-      record(ctx, options.recording, options.output, [&](i64 episodes, i64 rows) {
-        progress.update(episodes, std::to_string(rows) + " rows");
-        return !stop_requested();
-      });
+  const auto recorded = record_on_all_ranks(*world, options, [&](i64 episodes, i64 rows) {
+    if (progress) progress->update(episodes, std::to_string(rows) + " rows");
+    return !stop_requested();
+  });
+  if (!recorded) return;
+  const RecordSummary& summary = *recorded;
   const double seconds = now_s() - start;
   const double rate = static_cast<double>(summary.rows) / seconds;
   const double row_bytes = static_cast<double>(summary.bytes) / static_cast<double>(summary.rows);
@@ -77,6 +105,7 @@ void run(Options& options) {
                                    {"episodes", summary.episodes},
                                    {"reached", summary.reached},
                                    {"rows", summary.rows},
+                                   {"ranks", world->size()},
                                    {"seconds", seconds},
                                    {"rows_per_s", rate},
                                    {"bytes", summary.bytes},
@@ -94,7 +123,8 @@ void run(Options& options) {
 }  // namespace
 
 void add_record(CLI::App& app, int&) {
-  auto* verb = app.add_subcommand("record", "play a policy and write a data set");
+  auto* verb = app.add_subcommand(
+      "record", "play a policy and write a data set; mpirun -n N orrery record: N ranks do it");
   const auto options = std::make_shared<Options>();
   RecordOptions& recording = options->recording;
   verb->add_option("--env", recording.environment,
@@ -120,6 +150,7 @@ void add_record(CLI::App& app, int&) {
       ->check(CLI::IsMember({"release", "current"}))
       ->capture_default_str();
   verb->add_option("--threads", options->threads, "0: all cores");
+  options->ranks.add_to(*verb);
   verb->add_flag("--json", options->json, "print one JSON object");
   options->reset.add_to(*verb);
   verb->callback([options, steps, size, noise] {
