@@ -1,12 +1,15 @@
+#include <filesystem>
 #include <iomanip>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "decisions_output.h"
 #include "device_options.h"
+#include "io/npz.h"
 #include "media/image.h"
 #include "models/lewm/statistics.h"
 #include "orrery/orrery.h"
@@ -22,12 +25,42 @@ Picture picture_of(const Image& image) {
 }
 
 struct Options {
-  std::string model, frame, goal, check_with;
+  std::string model, frame, check_with;
+  std::vector<std::string> goals;
   PlannerOptions planner;
   PlanOptions plan;
   DeviceOptions device;
   bool json = false;
 };
+
+// What is to be reached, with the pixels that it needs.
+struct GivenGoal {
+  Image image;
+  std::vector<float> latent;
+  Goal goal() const { return latent.empty() ? Goal{picture_of(image), {}} : Goal{{}, latent}; }
+};
+
+// one goal, or the rows of a NumPy file
+void add_goals(const std::string& path, std::vector<GivenGoal>& goals) {
+  if (std::filesystem::path(path).extension() != ".npy") {
+    goals.push_back({read_image(path), {}});
+    return;
+  }
+  const Tensor latents = read_npy(path).converted(DType::f32);
+  check(latents.rank() == 1 || latents.rank() == 2, path, ": latents of goals are ",
+        latents.shape(), ", one row or several were needed");
+  const auto values = latents.span<float>();
+  const i64 width = latents.size(latents.rank() - 1);
+  for (i64 at = 0; at < latents.numel(); at += width) {
+    goals.push_back({{}, {values.begin() + at, values.begin() + at + width}});
+  }
+}
+
+nlohmann::json json_of(const std::vector<TraceValues>& trace) {
+  nlohmann::json json = nlohmann::json::object();
+  for (const TraceValues& column : trace) json[column.name] = column.values;
+  return json;
+}
 
 // the same plan again, by f32 on another device
 DecisionReport checked_plan(Options& options, const Image& now, const Image& goal) {
@@ -55,7 +88,18 @@ void add_plan(CLI::App& app, int& result) {
   verb->add_option("--model", options->model, "folder of a model, or its file of weights")
       ->required();
   verb->add_option("--frame", options->frame, "PNG or JPEG of the present")->required();
-  verb->add_option("--goal", options->goal, "PNG or JPEG of the goal")->required();
+  verb->add_option("--goal,--goal-latent", options->goals,
+                   "PNG or JPEG of the goal, or NumPy file (.npy) of latents; several are gone "
+                   "through in their order")
+      ->required()
+      ->take_all();
+  verb->add_option("--goal-reduction", options->plan.goal_reduction,
+                   "squared distance to the goal over the latent's numbers: sum or mean")
+      ->check(CLI::IsMember({"sum", "mean"}))
+      ->capture_default_str();
+  verb->add_option("--control-penalty", options->plan.control_penalty,
+                   "weight of the sum of squared z-scored action numbers in the cost")
+      ->capture_default_str();
   options->planner.add_to(*verb);
   verb->add_option("--horizon", options->plan.horizon, "blocks of actions")->capture_default_str();
   verb->add_option("--seed", options->plan.seed, "seed of the candidates")->capture_default_str();
@@ -64,16 +108,23 @@ void add_plan(CLI::App& app, int& result) {
   options->device.add_to(*verb);
   verb->add_option("--check-with", options->check_with,
                    "device on which f32 makes the same plan, to compare decisions: cpu, cuda:N");
+  verb->add_flag("--trace", options->plan.trace,
+                 "with --json: how the plan was found, one number per iteration");
   verb->add_flag("--json", options->json, "print one JSON object");
   verb->callback([options, &result] {
     WorldModel model(options->model, options->device.chosen());
     const Image now = read_image(options->frame);
-    const Image goal = read_image(options->goal);
+    std::vector<GivenGoal> given;
+    for (const std::string& path : options->goals) add_goals(path, given);
+    std::vector<Goal> goals;
+    for (const GivenGoal& one : given) goals.push_back(one.goal());
     options->planner.apply_to(options->plan);
-    const PlannedActions plan = model.plan(picture_of(now), picture_of(goal), options->plan);
+    const PlannedActions plan = model.plan(picture_of(now), goals, options->plan);
     std::optional<DecisionReport> checked;
     if (!options->check_with.empty()) {
-      checked = checked_plan(*options, now, goal);
+      check(goals.size() == 1 && goals[0].latent.empty(),
+            "--check-with compares plans to one picture, ", goals.size(), " goals were given");
+      checked = checked_plan(*options, now, given[0].image);
       result = checked->ok() ? 0 : 1;
     }
     if (options->json) {
@@ -83,6 +134,10 @@ void add_plan(CLI::App& app, int& result) {
                              {"actions", plan.actions},
                              {"cost", plan.cost},
                              {"plan_ms", plan.plan_ms}};
+      if (plan.goal_costs.size() > 1) json["goal_costs"] = plan.goal_costs;
+      if (!plan.categories.empty()) json["categories"] = plan.categories;
+      // NaN, which JSON has not, is written as null
+      for (const auto& trace : plan.traces) json["traces"].push_back(json_of(trace));
       if (checked) {
         json["check"] = json_of(*checked);
         json["check"]["with"] = options->check_with;

@@ -6,23 +6,32 @@ void PlannerOptions::add_to(CLI::App& verb) {
   const auto number = [&](const char* name, auto& value, const char* what) {
     verb.add_option(name, value, what)->capture_default_str();
   };
-  verb.add_option("--planner", choice_.name, "cem, icem or mppi")
-      ->check(CLI::IsMember({"cem", "icem", "mppi"}))
+  verb.add_option("--planner", choice_.name, "how actions are searched for")
+      ->check(CLI::IsMember(planner_names()))
       ->capture_default_str();
+  verb.add_option("--upstream", upstream_,
+                  "behave as a release of stable-worldmodel where it differs: 0.1.1, later")
+      ->check(CLI::IsMember({"0.1.1", "later"}));
   number("--samples", choice_.samples, "candidates per iteration");
   number("--elites", choice_.elites, "candidates kept");
   number("--iterations", choice_.iterations, "iterations of the planner");
-  number("--initial-std", choice_.initial_std, "spread of the first candidates, z-scored");
+  number("--initial-std", choice_.initial_std,
+         "spread of the first candidates, z-scored (predictive-sampling: its noise scale)");
   verb.add_flag("--population-std", population_std_,
                 "spread of elites divided by their number (later releases)");
   number("--min-std", choice_.min_std, "cem, icem: the spread is not smaller");
   number("--enough-std", choice_.enough_std,
          "cem, icem: end early when the spread is no more, 0 for never");
   number("--noise-beta", choice_.noise_beta, "icem: noise has a power spectrum of f^-beta");
-  number("--momentum", choice_.momentum, "icem: share of mean and spread that stays");
+  verb.add_option("--momentum", choice_.momentum,
+                  "share of mean and spread that stays (icem: 0.1, categorical-cem: 0)");
   number("--keep", choice_.keep, "icem: elites that come back as candidates");
   verb.add_flag("--return-best", return_best_, "icem: answer the best elite, not the mean");
   number("--temperature", choice_.temperature, "mppi: in units of cost");
+  number("--categories", choice_.categories,
+         "categorical-cem: actions to choose from, one number of a block each");
+  number("--smoothing", choice_.smoothing,
+         "categorical-cem: added to the frequency of each among the elites");
   verb.add_option(
           "--action-limit", action_limit_,
           "action numbers stay within plus and minus this, inf for no limit (icem: 1, others: "
@@ -34,10 +43,11 @@ void PlannerOptions::add_to(CLI::App& verb) {
 
 PlannerChoice PlannerOptions::choice() const {
   PlannerChoice choice = choice_;
-  choice.elite_std = population_std_ ? EliteStd::population : EliteStd::sample;
   choice.answer = return_best_ ? IcemAnswer::best : IcemAnswer::mean;
+  if (!upstream_.empty()) choice = follow_upstream(choice, upstream_);
+  if (population_std_) choice.elite_std = EliteStd::population;
   if (action_limit_ != 0) choice.action_limit = action_limit_;
-  choice.bound_scale = limit_is_z_scored_ ? BoundScale::none : BoundScale::action;
+  if (limit_is_z_scored_) choice.bound_scale = BoundScale::none;
   return choice;
 }
 
@@ -51,7 +61,10 @@ void PlannerOptions::apply_to(PlanOptions& options) const {
   options.min_std = choice_.min_std;
   options.enough_std = choice_.enough_std;
   options.noise_beta = choice_.noise_beta;
-  options.momentum = choice_.momentum;
+  options.upstream = upstream_;
+  options.momentum = choice_.momentum.value_or(-1.0);
+  options.categories = static_cast<int>(choice_.categories);
+  options.smoothing = choice_.smoothing;
   options.keep = static_cast<int>(choice_.keep);
   options.return_best = return_best_;
   options.temperature = choice_.temperature;

@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include <string>
+
 #include "orrery/orrery.h"
 #include "plan/choice.h"
 
@@ -18,6 +20,7 @@ class PlannerOptions {
 
  private:
   PlannerChoice choice_;
+  std::string upstream_;
   double action_limit_ = 0;
   bool population_std_ = false;
   bool return_best_ = false;

@@ -23,7 +23,8 @@ struct Picture {
 
 // How actions are searched for; the defaults are the published evaluation's.
 struct PlanOptions {
-  std::string planner = "cem";  // cem, icem or mppi
+  // cem, icem, mppi, predictive-sampling, or categorical-cem
+  std::string planner = "cem";
   int samples = 300;
   int elites = 30;
   int iterations = 30;
@@ -34,19 +35,37 @@ struct PlanOptions {
   // the best plan it has before the iteration that would go beyond; one is always made.
   double budget_ms = 0;
 
+  // Behave as a release of stable-worldmodel where it differs, with costs that are no numbers, the
+  // elites' spread, limits: 0.1.1, or later (2026-08-25 and after). Empty: as this project does.
+  std::string upstream;
+
+  // What plans cost: the squared distance of what the actions are imagined to lead to from the
+  // goal, summed (sum) or averaged (mean) over the latent's numbers, and control_penalty times the
+  // sum of the squares of all (z-scored) action numbers.
+  std::string goal_reduction = "sum";
+  double control_penalty = 0;
+
+  bool trace = false;  // tell how the plan was found, see PlannedActions
+
   // cem and icem
   bool population_std = false;  // spread of elites divided by their number: later releases
   double min_std = 0;           // the spread is not smaller
   double enough_std = 0;        // end early when the spread is no more; 0: never
 
   // icem
-  double noise_beta = 2;     // noise has a power spectrum of f^-beta over the horizon
-  double momentum = 0.1;     // share of mean and spread that an iteration keeps
+  double noise_beta = 2;  // noise has a power spectrum of f^-beta over the horizon
+  // share of mean and spread that an iteration keeps, also of categorical-cem; below 0: as the
+  // planner has it, 0.1 for icem and 0 for categorical-cem
+  double momentum = -1;
   int keep = 5;              // elites that come back as candidates
   bool return_best = false;  // the best elite with its own cost is the answer, not the mean
 
   // mppi
   double temperature = 0.5;  // in units of cost
+
+  // categorical-cem
+  int categories = 0;    // actions to choose from; the model takes one number for each
+  double smoothing = 0;  // added to the frequency of each among the elites
 
   // Limit of every action number, plus and minus, in the environment's units when the model has
   // statistics; infinity: none; 0: as the planner has it, 1 for icem and none for the others.
@@ -57,12 +76,30 @@ struct PlanOptions {
   bool operator==(const PlanOptions&) const = default;
 };
 
+// What to reach: what a picture shows, or a latent of facts().latent_size numbers.
+struct Goal {
+  Picture picture;
+  std::vector<float> latent;  // taken when it is not empty
+};
+
+// Numbers that tell how a plan was found, one for each iteration.
+struct TraceValues {
+  std::string name;  // best_cost, mean_cost, elite_mean, ...
+  std::vector<double> values;
+};
+
 struct PlannedActions {
   // [steps][action numbers], in the environment's units when the model has statistics, else
   // z-scored
   std::vector<std::vector<float>> actions;
   double cost = 0;     // mean cost of the last elites, or see return_best
   double plan_ms = 0;  // pictures encoded (a goal that stays, once) and the plan found
+  // Of several goals: the cost of each one's share of the actions, which `cost` is the sum of.
+  std::vector<double> goal_costs;
+  // One for each goal, when PlanOptions::trace asks for it.
+  std::vector<std::vector<TraceValues>> traces;
+  // categorical-cem: the category of every choice, [steps]
+  std::vector<int> categories;
 };
 
 // Where a model works, and how exactly.
@@ -106,6 +143,11 @@ class WorldModel {
 
   // Actions that are expected to lead from what `now` shows to what `goal` shows.
   PlannedActions plan(const Picture& now, const Picture& goal, const PlanOptions& options = {});
+
+  // Through several goals in their order: a plan of options.horizon blocks for each, the first from
+  // what `now` shows, every other from where the one before is imagined to lead.
+  PlannedActions plan(const Picture& now, const std::vector<Goal>& goals,
+                      const PlanOptions& options = {});
 
  private:
   struct Parts;

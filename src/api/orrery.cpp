@@ -11,6 +11,7 @@
 #include "models/lewm/eye.h"
 #include "models/lewm/pilot.h"
 #include "models/lewm/statistics.h"
+#include "plan/categorical_cem.h"
 #include "plan/choice.h"
 #include "tensor/placed.h"
 
@@ -29,13 +30,39 @@ PlannerChoice choice_of(const PlanOptions& options) {
   choice.min_std = options.min_std;
   choice.enough_std = options.enough_std;
   choice.noise_beta = options.noise_beta;
-  choice.momentum = options.momentum;
+  if (options.momentum >= 0) choice.momentum = options.momentum;
   choice.keep = options.keep;
   choice.answer = options.return_best ? IcemAnswer::best : IcemAnswer::mean;
   choice.temperature = options.temperature;
   if (options.action_limit != 0) choice.action_limit = options.action_limit;
   choice.bound_scale = options.limit_is_z_scored ? BoundScale::none : BoundScale::action;
+  choice.categories = options.categories;
+  choice.smoothing = options.smoothing;
+  if (options.upstream.empty()) return choice;
+  choice = follow_upstream(std::move(choice), options.upstream);
+  // what was asked for by name stays
+  if (options.population_std) choice.elite_std = EliteStd::population;
   return choice;
+}
+
+lewm::Objective objective_of(const PlanOptions& options) {
+  const bool mean = options.goal_reduction == "mean";
+  check(mean || options.goal_reduction == "sum", "goal reduction is \"", options.goal_reduction,
+        "\", needed sum or mean");
+  lewm::Objective objective = {{{mean ? lewm::Measure::goal_mean : lewm::Measure::goal_sum, 1.0}}};
+  if (options.control_penalty != 0) {
+    objective.terms.push_back({lewm::Measure::control_sum, options.control_penalty});
+  }
+  return objective;
+}
+
+std::vector<TraceValues> columns_of(const PlanTrace& trace) {
+  std::vector<TraceValues> columns;
+  for (const auto& column : kTraceColumns) {
+    const auto& values = trace.*column.values;
+    if (!values.empty()) columns.push_back({column.name, values});
+  }
+  return columns;
 }
 
 // A planner with all its memory, kept while pictures and options stay as they are: the second of a
@@ -50,7 +77,10 @@ struct Flight {
                               .horizon = given.horizon,
                               .action_dim = model.config().action.input},
                              scale, noise)),
-        pilot(ctx, model, *planner, {.height = now.height, .width = now.width}) {}
+        pilot(ctx, model, *planner, {.height = now.height, .width = now.width},
+              objective_of(given)) {
+    if (given.trace) planner->set_trace(&traces);
+  }
 
   bool fits(const PlanOptions& wanted, const Picture& now) const {
     return wanted == options && now.height == pilot.height() && now.width == pilot.width();
@@ -60,6 +90,7 @@ struct Flight {
   CounterNoise noise;
   std::unique_ptr<Planner> planner;
   lewm::Pilot pilot;
+  std::vector<PlanTrace> traces;
   std::vector<u8> goal;  // the pixels that the pilot's goal was made of
 };
 
@@ -117,7 +148,14 @@ struct WorldModel::Parts {
   }
 
   // encodes the goal unless it is the one of the last plan
-  void aim(Flight& at, const Picture& picture) {
+  void aim(Flight& at, const Goal& goal) {
+    if (!goal.latent.empty()) {
+      at.goal.clear();
+      at.pilot.set_goal_latents(
+          0, View<const float, 2>(goal.latent.data(), {1, static_cast<i64>(goal.latent.size())}));
+      return;
+    }
+    const Picture& picture = goal.picture;
     const std::size_t bytes =
         static_cast<std::size_t>(picture.height) * static_cast<std::size_t>(picture.width) * 3;
     if (at.goal.size() == bytes && std::equal(at.goal.begin(), at.goal.end(), picture.rgb)) return;
@@ -164,27 +202,65 @@ std::vector<float> WorldModel::encode(const Picture& picture) {
 
 PlannedActions WorldModel::plan(const Picture& now, const Picture& goal,
                                 const PlanOptions& options) {
-  check(now.rgb != nullptr && goal.rgb != nullptr, "a picture without pixels was given");
+  return plan(now, std::vector<Goal>{{goal, {}}}, options);
+}
+
+PlannedActions WorldModel::plan(const Picture& now, const std::vector<Goal>& goals,
+                                const PlanOptions& options) {
+  check(!goals.empty(), "no goals were given, at least one was needed");
+  check(now.rgb != nullptr, "a picture without pixels was given");
+  for (const Goal& goal : goals) {
+    check(goal.picture.rgb != nullptr || !goal.latent.empty(),
+          "a goal without pixels and without a latent was given");
+  }
   Parts& parts = *parts_;
   Flight& flight = parts.flight_for(options, now);
   const i64 block = parts.model.config().action.input;
-  std::vector<float> actions(static_cast<std::size_t>(options.horizon * block));
-  float cost = 0;
+  const i64 latent = parts.model.config().latent();
+  const i64 numbers = options.horizon * block;
+  std::vector<float> actions(goals.size() * static_cast<std::size_t>(numbers));
+  std::vector<float> imagined;
+  PlannedActions planned;
 
   const double begin = now_s();
-  parts.aim(flight, goal);
-  lewm::Pilot::Sight sight;
-  sight.frames = {now.rgb, {1, 1, now.height, now.width, 3}};
-  PlanRequest request;
-  request.budget_ms = options.budget_ms;
-  flight.pilot.plan(sight, request,
-                    {.actions = View<float, 3>(actions.data(), {1, options.horizon, block}),
-                     .cost = View<float, 1>(&cost, {1}),
-                     .std = {}});
-
-  PlannedActions planned;
+  for (std::size_t i = 0; i < goals.size(); ++i) {
+    parts.aim(flight, goals[i]);
+    // every goal's plan draws its own numbers
+    const PlanKey key = {0, static_cast<i64>(i)};
+    PlanRequest request;
+    request.keys = {&key, 1};
+    request.budget_ms = options.budget_ms / static_cast<double>(goals.size());
+    float* mine = actions.data() + static_cast<i64>(i) * numbers;
+    float cost = 0;
+    const PlanResult result = {.actions = View<float, 3>(mine, {1, options.horizon, block}),
+                               .cost = View<float, 1>(&cost, {1}),
+                               .std = {}};
+    if (i == 0) {
+      lewm::Pilot::Sight sight;
+      sight.frames = {now.rgb, {1, 1, now.height, now.width, 3}};
+      flight.pilot.plan(sight, request, result);
+    } else {
+      // from where the plan before is imagined to lead
+      flight.pilot.plan_from({imagined.data() + options.horizon * latent, {1, 1, latent}}, {},
+                             request, result);
+    }
+    if (i + 1 < goals.size()) {
+      imagined.resize(static_cast<std::size_t>((1 + options.horizon) * latent));
+      flight.pilot.imagine(0, View<const float, 2>(mine, {options.horizon, block}),
+                           {imagined.data(), {1 + options.horizon, latent}});
+    }
+    planned.goal_costs.push_back(static_cast<double>(cost));
+    planned.cost += static_cast<double>(cost);
+    if (options.trace) planned.traces.push_back(columns_of(flight.traces.at(0)));
+  }
   planned.plan_ms = 1e3 * (now_s() - begin);
-  planned.cost = static_cast<double>(cost);
+  if (options.planner == "categorical-cem") {
+    const View<const float, 2> plan(actions.data(),
+                                    {static_cast<i64>(goals.size()) * options.horizon, block});
+    for (const i64 chosen : categories_of(plan, options.categories)) {
+      planned.categories.push_back(static_cast<int>(chosen));
+    }
+  }
   // a block is frameskip steps; without statistics it stays one row
   const i64 width = parts.statistics ? parts.statistics->action_dim() : block;
   for (std::size_t at = 0; at < actions.size(); at += static_cast<std::size_t>(width)) {

@@ -19,7 +19,8 @@ Pilot::Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Ob
                  .horizon = planner.horizon(),
                  .history = sizes.history},
                 objective),
-      has_goal_(static_cast<std::size_t>(sizes.environments), false) {
+      has_goal_(static_cast<std::size_t>(sizes.environments), false),
+      ways_(static_cast<std::size_t>(sizes.environments)) {
   check(planner.most_at_once() >= sizes.environments, "pilot: the planner takes ",
         planner.most_at_once(), " environments at once, ", sizes.environments, " were asked for");
   check(planner.action_dim() == dynamics_.action_dim(), "pilot: the planner's blocks have ",
@@ -36,10 +37,19 @@ Pilot::Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Ob
   lay_out(arena);
 }
 
-void Pilot::set_goals(i64 first, View<const u8, 4> pictures) {
-  const i64 count = pictures.size(0);
+void Pilot::check_goals(i64 first, i64 count) const {
   check(first >= 0 && count >= 1 && first + count <= sizes_.environments, "pilot: goals of ", count,
         " environments from ", first, ", the pilot was made for ", sizes_.environments);
+}
+
+void Pilot::end_sequences(i64 first, i64 count) {
+  for (i64 e = first; e < first + count; ++e) ways_[static_cast<std::size_t>(e)].reset();
+}
+
+void Pilot::set_goals(i64 first, View<const u8, 4> pictures) {
+  const i64 count = pictures.size(0);
+  check_goals(first, count);
+  end_sequences(first, count);
   eye_.look(ctx_, pictures, dynamics_.goals().slice(0, first, first + count));
   std::fill_n(has_goal_.begin() + first, count, true);
   ctx_.synchronize();
@@ -47,13 +57,92 @@ void Pilot::set_goals(i64 first, View<const u8, 4> pictures) {
 
 void Pilot::set_goal_latents(i64 first, View<const float, 2> latents) {
   const i64 count = latents.size(0);
-  check(first >= 0 && count >= 1 && first + count <= sizes_.environments, "pilot: goals of ", count,
-        " environments from ", first, ", the pilot was made for ", sizes_.environments);
+  check_goals(first, count);
+  end_sequences(first, count);
   check(latents.size(1) == goal_rows_.size(1) && latents.contiguous(), "pilot: goals are ",
         latents.shape(), ", the model's latents have ", goal_rows_.size(1), " numbers");
   const auto to = dynamics_.goals().slice(0, first, first + count);
   ctx_.upload(to.data(), latents.data(), static_cast<std::size_t>(latents.numel()) * sizeof(float));
   std::fill_n(has_goal_.begin() + first, count, true);
+  ctx_.synchronize();
+}
+
+void Pilot::encode_goals(View<const u8, 4> pictures, View<float, 2> latents) {
+  check(latents.size(0) == pictures.size(0) && latents.size(1) == goal_rows_.size(1) &&
+            latents.contiguous(),
+        "pilot: latents to fill are ", latents.shape(), ", there are ", pictures.size(0),
+        " pictures");
+  // by way of the contexts, which every plan makes anew
+  const i64 rows = dynamics_.contexts().as_rows().size(0);
+  for (i64 first = 0; first < pictures.size(0); first += rows) {
+    const i64 end = std::min(first + rows, pictures.size(0));
+    const auto there = dynamics_.contexts().as_rows().slice(0, 0, end - first);
+    eye_.look(ctx_, pictures.slice(0, first, end), there);
+    ctx_.download(latents.slice(0, first, end).data(), there.data(),
+                  static_cast<std::size_t>(there.numel()) * sizeof(float));
+  }
+}
+
+void Pilot::set_goal_sequence(i64 environment, View<const float, 2> latents, GoalAdvance when) {
+  check_goals(environment, 1);
+  check(latents.size(1) == goal_rows_.size(1) && latents.contiguous(), "pilot: goals are ",
+        latents.shape(), ", the model's latents have ", goal_rows_.size(1), " numbers");
+  Way way = {GoalSequence(latents.size(0), when),
+             Tensor::of<float>(latents.shape(),
+                               {latents.data(), static_cast<std::size_t>(latents.numel())})};
+  set_goal_latents(environment, latents.slice(0, 0, 1));
+  ways_[static_cast<std::size_t>(environment)].emplace(std::move(way));
+}
+
+const GoalSequence* Pilot::goal_sequence(i64 environment) const {
+  check_goals(environment, 1);
+  const auto& way = ways_[static_cast<std::size_t>(environment)];
+  return way ? &way->sequence : nullptr;
+}
+
+void Pilot::restart_goals(i64 environment) {
+  check_goals(environment, 1);
+  auto& way = ways_[static_cast<std::size_t>(environment)];
+  if (!way) return;
+  way->sequence.reset();
+  put_goal(environment, std::as_const(way->latents).view<float, 2>()[0]);
+  ctx_.synchronize();
+}
+
+void Pilot::put_goal(i64 environment, View<const float, 1> latent) {
+  ctx_.upload(dynamics_.goals()[environment].data(), latent.data(),
+              static_cast<std::size_t>(latent.numel()) * sizeof(float));
+}
+
+// who has come to a goal turns to the next
+void Pilot::follow_goals(const Sight& sight) {
+  const i64 environments = sight.frames.size(0);
+  const auto follows = [](const std::optional<Way>& way) { return way.has_value(); };
+  if (std::none_of(ways_.begin(), ways_.begin() + environments, follows)) return;
+  see(environments);
+  const i64 dim = goal_rows_.size(1);
+  seen_.resize(static_cast<std::size_t>(environments * sizes_.history * dim));
+  read_latents({seen_.data(), {environments, sizes_.history, dim}});
+  for (i64 e = 0; e < environments; ++e) {
+    auto& way = ways_[static_cast<std::size_t>(e)];
+    if (!way) continue;
+    GoalSequence& sequence = way->sequence;
+    const auto goals = std::as_const(way->latents).view<float, 2>();
+    const float* now = seen_.data() + ((e + 1) * sizes_.history - 1) * dim;
+    const auto distance = [&] {
+      double sum = 0;
+      for (i64 d = 0; d < dim; ++d) {
+        const double away =
+            static_cast<double>(now[d]) - static_cast<double>(goals(sequence.current(), d));
+        sum += away * away;
+      }
+      return sum;
+    };
+    const i64 before = sequence.current();
+    for (i64 blocks = sight.blocks_done; sequence.see(distance(), blocks); blocks = 0) {
+    }
+    if (sequence.current() != before) put_goal(e, goals[sequence.current()]);
+  }
   ctx_.synchronize();
 }
 
@@ -99,6 +188,7 @@ void Pilot::plan(const Sight& sight, const PlanRequest& request, const PlanResul
   environments_ = environments;
   dynamics_.begin(environments);
   stage(sight);
+  follow_goals(sight);
 
   if (ctx_.device() == Device::cpu || search_ == nullptr || !search_->can_be_captured() ||
       request.clock != nullptr) {
@@ -130,6 +220,29 @@ void Pilot::plan(const Sight& sight, const PlanRequest& request, const PlanResul
   ++plans_of_this_size_;
   ctx_.synchronize();
   search_->hand_over(result, 0, environments);
+}
+
+void Pilot::plan_from(View<const float, 3> contexts, View<const float, 3> blocks,
+                      const PlanRequest& request, const PlanResult& result) {
+  const i64 environments = contexts.size(0);
+  check_goals(0, environments);
+  const Shape wanted = {environments, sizes_.history, goal_rows_.size(1)};
+  check(contexts.shape() == wanted && contexts.contiguous(), "pilot: latents are ",
+        contexts.shape(), ", needed ", wanted);
+  const auto bytes = [](auto view) {
+    return static_cast<std::size_t>(view.numel()) * sizeof(float);
+  };
+  dynamics_.begin(environments);
+  if (sizes_.history > 1) {
+    const auto to = dynamics_.prefixes().slice(0, 0, environments);
+    check(blocks && blocks.sizes() == to.sizes() && blocks.contiguous(), "pilot: ", sizes_.history,
+          " frames need the blocks of actions between them, ", to.shape());
+    ctx_.upload(to.data(), blocks.data(), bytes(to));
+  }
+  const auto to = dynamics_.contexts().slice(0, 0, environments);
+  ctx_.upload(to.data(), contexts.data(), bytes(to));
+  ctx_.synchronize();
+  planner_.plan(ctx_, dynamics_, request, result);
 }
 
 void Pilot::read_latents(View<float, 3> latents) {

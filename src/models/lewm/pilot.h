@@ -1,8 +1,12 @@
 #pragma once
 
+#include <optional>
+
 #include "models/lewm/dynamics.h"
 #include "models/lewm/eye.h"
+#include "plan/goal_sequence.h"
 #include "plan/search.h"
+#include "tensor/tensor.h"
 
 namespace orrery::lewm {
 
@@ -36,15 +40,34 @@ class Pilot {
   //   latents    [n, D]
   void set_goals(i64 first, View<const u8, 4> pictures);
   void set_goal_latents(i64 first, View<const float, 2> latents);
+  // The latents of pictures that goals may be of, [n, D]: for sequences of them.
+  void encode_goals(View<const u8, 4> pictures, View<float, 2> latents);
+  // Several goals [n, D] of one environment, one after the other. Before a plan the environment is
+  // seen, and where the sequence says so, the next goal becomes its goal: that takes one more
+  // encoding of the frames, and the host decides. set_goals and set_goal_latents end a sequence.
+  void set_goal_sequence(i64 environment, View<const float, 2> latents, GoalAdvance when);
+  // null when the environment has no sequence
+  const GoalSequence* goal_sequence(i64 environment) const;
+  // The environment begins anew: with the first goal of its sequence, if it has one.
+  void restart_goals(i64 environment);
 
   // What environments see now and did last. All of it is the host's.
   struct Sight {
     View<const u8, 5> frames;     // [environments, history, height, width, 3], oldest first
     View<const float, 3> blocks;  // [environments, history - 1, A], the actions between the frames,
                                   // z-scored; empty for one frame
+    i64 blocks_done = 0;          // carried out since the sight before; for sequences of goals
   };
   // Error when an environment has no goal yet, or sizes do not fit.
   void plan(const Sight& sight, const PlanRequest& request, const PlanResult& result);
+
+  // The same from latents of the present, the host's: of frames that were encoded before, or that
+  // nobody has seen yet but the model. Plans uncaptured, and heeds no sequence.
+  //
+  //   contexts   [environments, history, D]
+  //   blocks     [environments, history - 1, A]; empty for one frame
+  void plan_from(View<const float, 3> contexts, View<const float, 3> blocks,
+                 const PlanRequest& request, const PlanResult& result);
 
   // The latents of the frames planned from last, [environments, history, D], the host's.
   void read_latents(View<float, 3> latents);
@@ -61,6 +84,10 @@ class Pilot {
  private:
   void stage(const Sight& sight);
   void see(i64 environments);
+  void follow_goals(const Sight& sight);
+  void put_goal(i64 environment, View<const float, 1> latent);
+  void check_goals(i64 first, i64 count) const;
+  void end_sequences(i64 first, i64 count);
   void check_sight(const Sight& sight) const;
 
   Context& ctx_;
@@ -71,6 +98,12 @@ class Pilot {
   Eye eye_;
   GoalDynamics dynamics_;
   std::vector<bool> has_goal_;
+  struct Way {
+    GoalSequence sequence;
+    Tensor latents;  // [goals, D]
+  };
+  std::vector<std::optional<Way>> ways_;  // of every environment
+  std::vector<float> seen_;               // latents of the present, [environments, history, D]
 
   Block staging_;               // page-locked
   View<u8, 4> frames_;          // [environments * history, height, width, 3]

@@ -50,6 +50,7 @@ struct Question {
   u64 sight = 1;  // which pictures and action history
   std::vector<PlanKey> keys = {};
   std::vector<float> warm = {};  // [environments, kHorizon, kWidth]
+  i64 blocks_done = 0;
 };
 struct Answer {
   std::vector<float> actions, cost;
@@ -64,6 +65,7 @@ Answer ask(Pilot& pilot, const Question& q) {
   Pilot::Sight sight;
   sight.frames = {frames.data(), {q.environments, q.history, kSide, kSide, 3}};
   if (q.history > 1) sight.blocks = {blocks.data(), {q.environments, q.history - 1, kWidth}};
+  sight.blocks_done = q.blocks_done;
   PlanRequest request;
   request.keys = q.keys;
   if (!q.warm.empty()) request.warm_start = {q.warm.data(), {q.environments, kHorizon, kWidth}};
@@ -160,6 +162,67 @@ TEST_ON_EVERY_BACKEND(Pilot, GoalsAreRememberedUntilTheyChange) {
   crew.pilot->set_goals(0, {other.data(), {1, kSide, kSide, 3}});
   crew.pilot->set_goal_latents(0, {latent.data(), {1, 20}});
   EXPECT_EQ(ask(*crew.pilot, q), first);
+}
+
+// latents of one picture each, one after the other
+std::vector<float> latents_of(Pilot& pilot, const std::vector<u64>& seeds) {
+  std::vector<u8> bytes;
+  for (const u64 seed : seeds) {
+    const auto picture = pictures(1, seed);
+    bytes.insert(bytes.end(), picture.begin(), picture.end());
+  }
+  const auto count = static_cast<i64>(seeds.size());
+  std::vector<float> latents(seeds.size() * 20);
+  pilot.encode_goals({bytes.data(), {count, kSide, kSide, 3}}, {latents.data(), {count, 20}});
+  return latents;
+}
+
+TEST_ON_EVERY_BACKEND(Pilot, GoesThroughSeveralGoals) {
+  Crew crew(ctx, "cem");
+  Pilot& pilot = *crew.pilot;
+  const auto answer_for = [&](u64 goal) {
+    const auto picture = pictures(1, goal);
+    pilot.set_goals(0, {picture.data(), {1, kSide, kSide, 3}});
+    return ask(pilot, {});
+  };
+  const Answer to_78 = answer_for(78), to_79 = answer_for(79), to_itself = answer_for(1);
+  EXPECT_EQ(pilot.goal_sequence(0), nullptr);
+
+  // the first goal is what is seen already
+  const auto goals = latents_of(pilot, {1, 78, 79});
+  pilot.set_goal_sequence(0, {goals.data(), {3, 20}}, {.reached = 1e-3, .blocks = 4});
+  EXPECT_EQ(ask(pilot, {}), to_78);
+  EXPECT_EQ(pilot.goal_sequence(0)->current(), 1);
+  EXPECT_EQ(ask(pilot, {.blocks_done = 3}), to_78);
+  EXPECT_EQ(ask(pilot, {.blocks_done = 2}), to_79) << "after five blocks";
+  EXPECT_EQ(ask(pilot, {.blocks_done = 9}), to_79) << "the last one stays";
+  pilot.restart_goals(0);
+  EXPECT_EQ(ask(pilot, {}), to_78);
+
+  // a sequence ends when one goal is set
+  EXPECT_EQ(answer_for(1), to_itself);
+  EXPECT_EQ(pilot.goal_sequence(0), nullptr);
+  EXPECT_THROW(pilot.set_goal_sequence(0, {goals.data(), {3, 20}}, {}), Error);
+  EXPECT_THROW(pilot.set_goal_sequence(1, {goals.data(), {3, 20}}, {.blocks = 1}), Error);
+  EXPECT_THROW(pilot.set_goal_sequence(0, {goals.data(), {2, 30}}, {.blocks = 1}), Error);
+}
+
+TEST_ON_EVERY_BACKEND(Pilot, PlansFromLatentsAsFromTheirPictures) {
+  Crew crew(ctx, "cem", 2, 2);
+  Question q;
+  q.environments = 2;
+  q.history = 2;
+  const Answer seen = ask(*crew.pilot, q);
+  std::vector<float> contexts(2 * 2 * 20);
+  crew.pilot->read_latents({contexts.data(), {2, 2, 20}});
+  const auto blocks = test::random_values(2 * kWidth, q.sight);
+  Answer answer{std::vector<float>(2 * kHorizon * kWidth), std::vector<float>(2)};
+  const PlanResult result = {.actions = {answer.actions.data(), {2, kHorizon, kWidth}},
+                             .cost = {answer.cost.data(), {2}}};
+  crew.pilot->plan_from({contexts.data(), {2, 2, 20}}, {blocks.data(), {2, 1, kWidth}}, {}, result);
+  EXPECT_EQ(answer, seen);
+  EXPECT_THROW(crew.pilot->plan_from({contexts.data(), {2, 2, 20}}, {}, {}, result), Error);
+  EXPECT_THROW(crew.pilot->plan_from({contexts.data(), {4, 1, 20}}, {}, {}, result), Error);
 }
 
 TEST_ON_EVERY_BACKEND(Pilot, EndsEarlyWhenTheSpreadIsEnough) {
