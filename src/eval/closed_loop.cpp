@@ -255,13 +255,16 @@ class ClosedLoop {
   lewm::GoalDynamics& dynamics_of(i64 history) {
     auto& dynamics = dynamics_[static_cast<std::size_t>(history - 1)];
     if (!dynamics) {
-      dynamics = std::make_unique<lewm::GoalDynamics>(ctx_, model_,
-                                                      lewm::GoalDynamics::Sizes{
-                                                          .environments = count_,
-                                                          .samples = planner_->samples(),
-                                                          .horizon = protocol_.plan.horizon,
-                                                          .history = history,
-                                                      });
+      dynamics = std::make_unique<lewm::GoalDynamics>(
+          ctx_, model_,
+          lewm::GoalDynamics::Sizes{
+              .environments = count_,
+              .samples = planner_->samples(),
+              .horizon = protocol_.plan.horizon,
+              .history = history,
+              .gradients = planner_->needs_gradients(),
+          },
+          lewm::Objective{}, lewm::constraints_of(protocol_.planner.descent.limits));
     }
     return *dynamics;
   }

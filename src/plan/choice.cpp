@@ -31,8 +31,9 @@ constexpr double kIcemMomentum = 0.1;
 }  // namespace
 
 const std::vector<std::string>& planner_names() {
-  static const std::vector<std::string> names = {"cem", "icem", "mppi", "predictive-sampling",
-                                                 "categorical-cem"};
+  static const std::vector<std::string> names = {
+      "cem",      "icem", "mppi",      "predictive-sampling", "categorical-cem",
+      "gradient", "pgd",  "lagrangian"};
   return names;
 }
 
@@ -46,12 +47,24 @@ PlannerChoice follow_upstream(PlannerChoice choice, const std::string& version) 
     choice.answer = later ? IcemAnswer::best : IcemAnswer::best_with_mean_cost;
   }
   choice.bound_scale = BoundScale::none;
+  choice.descent.answer = later ? DescentAnswer::final_cost : DescentAnswer::last_step_cost;
   return choice;
 }
 
 std::unique_ptr<Planner> make_planner(Context& ctx, const PlannerChoice& choice,
                                       const PlanSizes& sizes, const ActionScale& scale,
                                       Noise& noise) {
+  if (descends(choice.name)) {
+    check(!choice.action_limit, choice.name, ": action limits are of planners that sample, ",
+          choice.action_limit.value_or(0.0), " was given");
+    return make_descent(ctx, choice.name,
+                        {.samples = choice.samples,
+                         .steps = choice.iterations,
+                         .initial_std = choice.initial_std,
+                         .batch_size = choice.batch_size,
+                         .categories = choice.categories},
+                        choice.descent, sizes, noise);
+  }
   return make_search(ctx, choice, sizes, scale, noise);
 }
 

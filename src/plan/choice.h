@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "plan/descent_choice.h"
 #include "plan/icem.h"
 #include "plan/policy.h"
 #include "plan/search.h"
@@ -37,9 +38,12 @@ struct PlannerChoice {
   // mppi
   double temperature = 0.5;
 
-  // categorical-cem
+  // categorical-cem, and pgd for its categories
   i64 categories = 0;
   double smoothing = 0;
+
+  // gradient, pgd and lagrangian, whose iterations are steps
+  DescentChoice descent;
 
   // Raw action numbers stay within plus and minus this limit; infinity: no limit. Not said: 1 for
   // icem, no limit for the others.
@@ -58,6 +62,7 @@ const std::vector<std::string>& planner_names();
 //   elite_std                   sample         sample         population
 //   icem answers the best with  its own cost   elites' mean   its own cost
 //   bound_scale                 action         none           none
+//   descent.answer              best           last_step_cost final_cost
 PlannerChoice follow_upstream(PlannerChoice choice, const std::string& version);
 
 // `scale` is that of the raw actions, empty when actions are planned as they are. Error when the

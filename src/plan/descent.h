@@ -84,6 +84,7 @@ class Descent : public Planner {
   i64 max_environments() const override { return sizes_.environments; }
   i64 most_at_once() const override { return group_; }
   i64 samples() const override { return config_.samples; }
+  bool needs_gradients() const override { return true; }
   const DescentConfig& config() const { return config_; }
 
   // Called before every step; empty: nobody watches.

@@ -55,6 +55,8 @@ class BasicPlanner {
   // the most environments, and candidates of each, that it asks a dynamics about in one call
   virtual i64 most_at_once() const { return max_environments(); }
   virtual i64 samples() const { return 1; }
+  // whether a dynamics must be one of plan/differentiable.h
+  virtual bool needs_gradients() const { return false; }
 
   // Where plans from now on tell how they were found, one trace per environment of the dynamics,
   // emptied when a plan begins; null: nobody wants to know. A traced plan allocates, and on a CUDA

@@ -122,6 +122,17 @@ constexpr i64 kGrain = 16;
 
 }  // namespace
 
+std::vector<Constraint> constraints_of(const PlanLimits& limits) {
+  std::vector<Constraint> constraints;
+  const auto add = [&](const std::optional<double>& limit, Measure measure) {
+    if (limit) constraints.push_back({measure, *limit});
+  };
+  add(limits.action_energy, Measure::control_mean);
+  add(limits.largest_action, Measure::largest_action);
+  add(limits.goal_distance, Measure::goal_sum);
+  return constraints;
+}
+
 void check_objective(const Objective& objective) {
   check(!objective.terms.empty(), "objective: no terms were given, at least one was needed");
   for (const Term& term : objective.terms) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "device/context.h"
+#include "plan/descent_choice.h"
 #include "tensor/view.h"
 
 namespace orrery::lewm {
@@ -35,6 +36,9 @@ struct Constraint {
   Measure measure = Measure::control_mean;
   double limit = 0;
 };
+
+// Limits that a planner was told, as constraints in the order of their fields.
+std::vector<Constraint> constraints_of(const PlanLimits& limits);
 
 // Error: no terms, a weight or limit that is not finite, or a measure that cannot be a cost.
 void check_objective(const Objective& objective);

@@ -6,7 +6,8 @@
 
 namespace orrery::lewm {
 
-Pilot::Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Objective objective)
+Pilot::Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Objective objective,
+             std::vector<Constraint> constraints)
     : ctx_(ctx),
       model_(model),
       planner_(planner),
@@ -17,8 +18,9 @@ Pilot::Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Ob
                 {.environments = sizes.environments,
                  .samples = planner.samples(),
                  .horizon = planner.horizon(),
-                 .history = sizes.history},
-                objective),
+                 .history = sizes.history,
+                 .gradients = planner.needs_gradients()},
+                std::move(objective), std::move(constraints)),
       has_goal_(static_cast<std::size_t>(sizes.environments), false),
       ways_(static_cast<std::size_t>(sizes.environments)) {
   check(planner.most_at_once() >= sizes.environments, "pilot: the planner takes ",

@@ -31,7 +31,8 @@ class Pilot {
 
   // Context, model and planner outlive the pilot. Error when the planner was made for fewer
   // environments, plans them in several groups, or does not fit the model.
-  Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Objective objective = {});
+  Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Objective objective = {},
+        std::vector<Constraint> constraints = {});
 
   // What environments want to reach, until they are told otherwise. All pictures and latents are
   // the host's.
