@@ -37,6 +37,7 @@ struct Options {
   i64 recorded_episodes = 100;
   bool official_reset = false;
   bool table = false;
+  bool trace = false;
   Protocol protocol;
   PlannerOptions planner;
   DeviceOptions device;
@@ -213,7 +214,8 @@ void run(Options& options) {
   std::vector<Evaluation> evaluations;
   for (const u64 seed : options.seeds) evaluations.push_back(evaluations_of.play(seed));
 
-  nlohmann::json result = json_from_evaluations(evaluations, options.table);
+  nlohmann::json result =
+      json_from_evaluations(evaluations, {.table = options.table, .traces = options.trace});
   evaluations_of.add_to(result);
   if (result.contains("runs")) {
     for (nlohmann::json& one : result["runs"]) evaluations_of.add_to(one);
@@ -291,6 +293,8 @@ void add_eval(CLI::App& app, int&) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   verb->add_flag("--table", options->table, "tell every episode too");
+  verb->add_flag("--trace", options->trace,
+                 "tell in the JSON how every plan was found: costs, spread and more by iteration");
   verb->add_option("--films", options->films,
                    "write a film of every episode into this folder, MP4: agent and goal");
   verb->add_option("--resume", options->kept,

@@ -137,9 +137,11 @@ class ClosedLoop {
     goals_there_ = Placed<float>(ctx, count_ * dim_);
     records_.resize(cases.size());
     // on a device watching copies every iteration to the host: only for reports
+    if (ctx.device() != Device::cpu && !options_.films) return;
+    planner_->set_trace(&traces_);
     auto* search = dynamic_cast<Search*>(planner_.get());
-    watches_ = search != nullptr && (ctx.device() == Device::cpu || options_.films);
-    if (!watches_) return;
+    times_groups_ = search != nullptr;
+    if (!times_groups_) return;
     search->observe([this](const SearchIteration<float>& iteration) { watch(iteration); });
   }
 
@@ -320,16 +322,14 @@ class ClosedLoop {
     return prefixes_.view<2>({history - 1, width});
   }
 
-  // one iteration of one group of environments is over
+  // one iteration of one group of environments is over: where they are planned for one by one,
+  // each has a time of its own
   void watch(const SearchIteration<float>& iteration) {
     const i64 group = iteration.figures.size(0);
     const double elapsed_ms = 1e3 * (now_s() - since_) / static_cast<double>(group);
     for (i64 i = 0; i < group; ++i) {
       const auto e = who_[static_cast<std::size_t>(iteration.first_environment + i)];
-      PlanRecord& plan = episode(e).plans.back();
-      plan.plan_ms += elapsed_ms;
-      plan.iteration_best.push_back(iteration.figures(i).best_cost);
-      plan.iteration_elite.push_back(iteration.figures(i).elite_mean);
+      episode(e).plans.back().plan_ms += elapsed_ms;
     }
     since_ = now_s();
   }
@@ -337,8 +337,8 @@ class ClosedLoop {
   // after plans were made: what they expect to see
   void imagine() {
     if (who_.empty()) return;
-    const double unwatched_ms =
-        watches_ ? 0.0 : 1e3 * (now_s() - since_) / static_cast<double>(who_.size());
+    const double untimed_ms =
+        times_groups_ ? 0.0 : 1e3 * (now_s() - since_) / static_cast<double>(who_.size());
     const i64 history = history_now(), horizon = protocol_.plan.horizon;
     lewm::GoalDynamics& dynamics = dynamics_of(history);
     std::vector<float> all(static_cast<std::size_t>((history + horizon) * dim_));
@@ -353,7 +353,8 @@ class ClosedLoop {
       imagination.latents.assign(all.begin() + history * dim_, all.end());
       const View<const float, 2> latents(imagination.latents.data(), {horizon, dim_});
       PlanRecord& plan = episode(e).plans.back();
-      plan.plan_ms += unwatched_ms;
+      plan.plan_ms += untimed_ms;
+      if (!traces_.empty()) plan.trace = std::move(traces_[i]);
       plan.cost = static_cast<double>(policy_.last_cost(e));
       for (i64 block = 0; block < horizon; ++block) {
         plan.goal_distance.push_back(static_cast<float>(
@@ -466,7 +467,8 @@ class ClosedLoop {
   std::vector<Imagination> imaginations_;
   std::vector<i64> who_;  // environments being planned for
   i64 step_ = 0;
-  bool watches_ = true;  // every iteration of a plan
+  std::vector<PlanTrace> traces_;  // of who_
+  bool times_groups_ = false;      // every group of environments that is planned for together
   double since_ = 0;
   double look_ms_ = 0;
   std::vector<EpisodeRecord> records_;

@@ -95,12 +95,6 @@ Evaluation evaluate(Context& ctx, const lewm::Model& model, const lewm::Statisti
   check_fit(player, protocol, options);
   const auto environment = make_environment(options.environment);
   auto cases = load_cases(episodes, *environment, protocol);
-  Gallery gallery;
-  EvaluateOptions how = options;
-  if (options.films) {
-    gallery = make_gallery(ctx, model, episodes, options.gallery);
-    how.shown_as = &gallery;
-  }
 
   Evaluation result;
   std::vector<EvalCase> left;
@@ -112,6 +106,12 @@ Evaluation evaluate(Context& ctx, const lewm::Model& model, const lewm::Statisti
     } else {
       left.push_back(std::move(one));
     }
+  }
+  EvaluateOptions how = options;
+  Gallery gallery;
+  if (options.films && !left.empty()) {
+    gallery = make_gallery(ctx, model, episodes, options.gallery);
+    how.shown_as = &gallery;
   }
   how.finished = [&](std::span<EpisodeRecord> records) {
     if (options.finished) options.finished(records);

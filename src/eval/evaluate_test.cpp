@@ -98,7 +98,7 @@ TEST(Evaluate, TellsWhatWasSeenPlannedAndDone) {
     EXPECT_EQ(episode.plans.size(), static_cast<std::size_t>((episode.steps + 9) / 10));
     for (const PlanRecord& plan : episode.plans) {
       EXPECT_GT(plan.plan_ms, 0);
-      EXPECT_EQ(plan.iteration_best.size(), 2u);
+      EXPECT_EQ(plan.trace.best_cost.size(), 2u);
       EXPECT_EQ(plan.goal_distance.size(), 2u);
       EXPECT_EQ(plan.nearest.size(), 2u);
     }
@@ -170,8 +170,8 @@ TEST(Evaluate, HistoryIsWhatWasSeenAndDone) {
   for (std::size_t e = 0; e < cases.size(); ++e) {
     // there is no past at the first plan: the same one. Then there is
     ASSERT_EQ(with[e].plans.size(), 2u);
-    EXPECT_EQ(with[e].plans[0].iteration_best, without[e].plans[0].iteration_best);
-    EXPECT_NE(with[e].plans[1].iteration_best, without[e].plans[1].iteration_best);
+    EXPECT_EQ(with[e].plans[0].trace.best_cost, without[e].plans[0].trace.best_cost);
+    EXPECT_NE(with[e].plans[1].trace.best_cost, without[e].plans[1].trace.best_cost);
   }
   protocol.plan.history_len = 4;
   EXPECT_THROW(played_in_groups(ctx, protocol, cases, {{0}}), Error) << "the window is 3 frames";
@@ -373,7 +373,7 @@ TEST(CudaEvaluate, PlaysAsTheCpuDoes) {
       ASSERT_EQ(a.plans.size(), b.plans.size());
       for (std::size_t p = 0; p < b.plans.size(); ++p) {
         EXPECT_GT(a.plans[p].plan_ms, 0);
-        EXPECT_EQ(a.plans[p].iteration_best.size(), films ? 2u : 0u) << "watched for reports only";
+        EXPECT_EQ(a.plans[p].trace.best_cost.size(), films ? 2u : 0u) << "watched for reports only";
         EXPECT_NEAR(a.plans[p].cost, b.plans[p].cost, 1e-4 * b.plans[p].cost);
         EXPECT_LT(test::max_difference(a.plans[p].goal_distance, b.plans[p].goal_distance), 1e-3);
         EXPECT_LT(test::max_difference(a.plans[p].surprise, b.plans[p].surprise), 1e-3);

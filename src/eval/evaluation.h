@@ -8,6 +8,7 @@
 #include "media/image.h"
 #include "plan/choice.h"
 #include "plan/policy.h"
+#include "plan/trace.h"
 
 namespace orrery {
 
@@ -49,11 +50,10 @@ struct Protocol {
 
 // One plan of one episode.
 struct PlanRecord {
-  i64 step = 0;                        // environment step it was made at
-  double plan_ms = 0;                  // frames and goal encoded, planner run
-  double cost = 0;                     // as reported by the planner
-  std::vector<float> iteration_best;   // lowest cost of each iteration
-  std::vector<float> iteration_elite;  // mean elite cost of each iteration
+  i64 step = 0;        // environment step it was made at
+  double plan_ms = 0;  // frames and goal encoded, planner run
+  double cost = 0;     // as reported by the planner
+  PlanTrace trace;     // how it was found; empty on a device without films
   std::vector<float>
       surprise;  // per block carried out: squared distance of imagined and seen latent
   std::vector<float>

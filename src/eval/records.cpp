@@ -91,14 +91,22 @@ class Reader {
 
 }  // namespace
 
+json json_from_trace(const PlanTrace& trace) {
+  json result = json::object();
+  for (const TraceColumn& column : kTraceColumns) {
+    const std::vector<double>& values = trace.*column.values;
+    if (!values.empty()) result[column.name] = json_from(values);
+  }
+  return result;
+}
+
 json json_from_record(const EpisodeRecord& record) {
   json plans = json::array();
   for (const PlanRecord& plan : record.plans) {
     plans.push_back({{"step", plan.step},
                      {"ms", json_from(plan.plan_ms)},
                      {"cost", json_from(plan.cost)},
-                     {"best", json_from(plan.iteration_best)},
-                     {"elite", json_from(plan.iteration_elite)},
+                     {"trace", json_from_trace(plan.trace)},
                      {"surprise", json_from(plan.surprise)},
                      {"goal_distance", json_from(plan.goal_distance)}});
   }
@@ -142,8 +150,12 @@ EpisodeRecord record_from_json(const json& value, const std::string& name) {
     plan.step = read.integer(given, "step", 0);
     plan.plan_ms = read.number_of(given, "ms");
     plan.cost = read.number_of(given, "cost");
-    plan.iteration_best = read.numbers_of<float>(given, "best");
-    plan.iteration_elite = read.numbers_of<float>(given, "elite");
+    const json& trace = read.member(given, "trace");
+    for (const TraceColumn& column : kTraceColumns) {
+      if (trace.contains(column.name)) {
+        plan.trace.*column.values = read.numbers_of<double>(trace, column.name);
+      }
+    }
     plan.surprise = read.numbers_of<float>(given, "surprise");
     plan.goal_distance = read.numbers_of<float>(given, "goal_distance");
     record.plans.push_back(std::move(plan));

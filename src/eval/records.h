@@ -13,11 +13,14 @@ namespace orrery {
 //   {"index": 0, "row": 812, "episode": 9, "step": 2, "success": true, "already_solved": false,
 //    "steps": 31, "reached_at": 31, "random_success": false, "distances": [..],
 //    "states": [[..], ..], "actions": [[..], ..],
-//    "plans": [{"step": 0, "ms": 71.5, "cost": 3.25, "best": [..], "elite": [..],
+//    "plans": [{"step": 0, "ms": 71.5, "cost": 3.25, "trace": {"best_cost": [..], ..},
 //               "surprise": [..], "goal_distance": [..]}, ..]}
 //
 // Numbers that JSON lacks are the strings "nan", "inf" and "-inf".
 nlohmann::json json_from_record(const EpisodeRecord& record);
+
+// the columns that a trace has, by their names in plan/trace.h
+nlohmann::json json_from_trace(const PlanTrace& trace);
 
 // `name` says in errors where the value came from. Error when something is missing or of another
 // type, or the lengths of states, actions and distances do not fit the steps.

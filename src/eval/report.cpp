@@ -295,6 +295,33 @@ std::string table(std::span<const Evaluation> evaluations) {
   return out.str();
 }
 
+// every episode, folded away
+std::string episodes_table(std::span<const Evaluation> evaluations) {
+  std::ostringstream out;
+  out << "<details><summary>Every episode</summary><div class=wide><table><thead><tr><th>seed"
+         "<th>episode<th>row<th>success<th>steps<th>first reached<th>already there<th>random policy"
+         "<th>distance, first<th>last<th>plan costs</tr></thead><tbody>";
+  const auto yes = [](bool is) { return is ? "yes" : "no"; };
+  for (const Evaluation& evaluation : evaluations) {
+    for (std::size_t e = 0; e < evaluation.episodes.size(); ++e) {
+      const EpisodeRecord& episode = evaluation.episodes[e];
+      out << "<tr><td>" << evaluation.protocol.seed << "<td>" << e + 1 << "<td>"
+          << episode.start.row << "<td>" << yes(episode.success) << "<td>" << episode.steps
+          << "<td>" << (episode.reached_at < 0 ? "never" : text("step ", episode.reached_at))
+          << "<td>" << yes(episode.already_solved) << "<td>" << yes(episode.random_success);
+      for (const double distance : {episode.distances.empty() ? NAN : episode.distances.front(),
+                                    episode.distances.empty() ? NAN : episode.distances.back()}) {
+        out << "<td>" << (std::isfinite(distance) ? rounded(distance, 1) : "");
+      }
+      out << "<td>";
+      for (const PlanRecord& plan : episode.plans) out << rounded(plan.cost, 2) << " ";
+      out << "</tr>";
+    }
+  }
+  out << "</tbody></table></div></details>";
+  return out.str();
+}
+
 std::string figure(const std::string& drawing, const std::string& caption) {
   return drawing.empty()
              ? std::string()
@@ -329,7 +356,7 @@ void write_report(const std::filesystem::path& path, std::span<const Evaluation>
   const SeedSummary totals = summary_of_seeds(evaluations);
   page << "<h1>" << headline(totals) << "</h1>" << spread(evaluations, totals);
   if (!evaluations.empty()) page << introduction(evaluations.front());
-  page << table(evaluations) << "<div class=charts>"
+  page << table(evaluations) << episodes_table(evaluations) << "<div class=charts>"
        << figure(report::cost_chart(evaluations),
                  "The planner at work: each iteration fits the search to its best candidates, so "
                  "the cost falls; lines are "

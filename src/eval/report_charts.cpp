@@ -134,11 +134,11 @@ void each_plan(std::span<const Evaluation> evaluations,
 }
 
 // one sorted spread for each position of the plans' lists
-std::vector<Spread> spreads(std::span<const Evaluation> evaluations,
-                            std::vector<float> PlanRecord::*list) {
+template <typename List>
+std::vector<Spread> spreads(std::span<const Evaluation> evaluations, List list_of) {
   std::vector<Spread> result;
   each_plan(evaluations, [&](const PlanRecord& plan) {
-    const std::vector<float>& values = plan.*list;
+    const auto& values = std::invoke(list_of, plan);
     if (values.size() > result.size()) result.resize(values.size());
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (std::isfinite(values[i])) result[i].push_back(static_cast<double>(values[i]));
@@ -157,8 +157,11 @@ double highest(const std::vector<Spread>& sorted, double q) {
 }  // namespace
 
 std::string cost_chart(std::span<const Evaluation> evaluations) {
-  const auto best = spreads(evaluations, &PlanRecord::iteration_best);
-  const auto elite = spreads(evaluations, &PlanRecord::iteration_elite);
+  const auto best =
+      spreads(evaluations, [](const PlanRecord& plan) { return plan.trace.best_cost; });
+  const auto elite = spreads(evaluations, [](const PlanRecord& plan) {
+    return plan.trace.elite_mean.empty() ? plan.trace.mean_cost : plan.trace.elite_mean;
+  });
   if (best.empty() || elite.empty()) return {};
   Plot plot({1, std::max(2.0, static_cast<double>(elite.size()))}, {0, 1.05 * highest(elite, 0.9)},
             "iteration of the planner", "cost (squared latent distance)");

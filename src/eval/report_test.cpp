@@ -31,8 +31,8 @@ Evaluation example(bool films) {
     episode.steps = 4;
     PlanRecord plan;
     plan.plan_ms = 10 + e;
-    plan.iteration_best = {3, 2, 1};
-    plan.iteration_elite = {4, 3, 2};
+    plan.trace.best_cost = {3, 2, 1};
+    plan.trace.elite_mean = {4, 3, 2};
     plan.surprise = {0.1f, 0.2f};
     plan.goal_distance = {2, 1};
     if (films) {
@@ -104,6 +104,7 @@ TEST(Report, StandsAloneAndShowsEveryEpisode) {
   const std::string page = written(runs);
   EXPECT_NE(page.find("The model reached 2 of 3 goals (67 %"), std::string::npos);
   EXPECT_EQ(count(page, "http"), 0u);
+  EXPECT_EQ(count(page, "<td>never"), 3u) << "a row for every episode";
   EXPECT_EQ(count(page, "src="), 0u);
   EXPECT_EQ(count(page, "data:image/jpeg;base64,"), 4u);  // three films and the gallery
   EXPECT_EQ(count(page, "<svg"), 3u);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "eval/records.h"
 #include "eval/seeds.h"
 
 namespace orrery {
@@ -57,10 +58,11 @@ json json_from_planner(const PlannerChoice& choice) {
   return result;
 }
 
-json table_from(const EpisodeRecord& record) {
+json table_from(const EpisodeRecord& record, Detail detail) {
   json plans = json::array();
   for (const PlanRecord& plan : record.plans) {
     plans.push_back({{"step", plan.step}, {"cost", plan.cost}, {"ms", plan.plan_ms}});
+    if (detail.traces) plans.back()["trace"] = json_from_trace(plan.trace);
   }
   return {{"episode", record.index},
           {"row", record.start.row},
@@ -103,7 +105,7 @@ json json_from_protocol(const Protocol& protocol) {
   return result;
 }
 
-json json_from_evaluation(const Evaluation& evaluation, bool table) {
+json json_from_evaluation(const Evaluation& evaluation, Detail detail) {
   json result = {{"env", evaluation.environment},
                  {"protocol", json_from_protocol(evaluation.protocol)},
                  {"model", evaluation.model},
@@ -118,23 +120,23 @@ json json_from_evaluation(const Evaluation& evaluation, bool table) {
                  {"plan_ms", json_from_times(evaluation.plan_times_ms())},
                  {"seconds", evaluation.seconds}};
   result["protocol"]["seed"] = evaluation.protocol.seed;
-  if (table) {
+  if (detail.table || detail.traces) {
     result["table"] = json::array();
     for (const EpisodeRecord& record : evaluation.episodes) {
-      result["table"].push_back(table_from(record));
+      result["table"].push_back(table_from(record, detail));
     }
   }
   return result;
 }
 
-json json_from_evaluations(std::span<const Evaluation> evaluations, bool table) {
-  if (evaluations.size() == 1) return json_from_evaluation(evaluations.front(), table);
+json json_from_evaluations(std::span<const Evaluation> evaluations, Detail detail) {
+  if (evaluations.size() == 1) return json_from_evaluation(evaluations.front(), detail);
   json runs = json::array();
   json seeds = json::array();
   std::vector<double> times_ms;
   double seconds = 0;
   for (const Evaluation& evaluation : evaluations) {
-    runs.push_back(json_from_evaluation(evaluation, table));
+    runs.push_back(json_from_evaluation(evaluation, detail));
     seeds.push_back(evaluation.protocol.seed);
     const auto some = evaluation.plan_times_ms();
     times_ms.insert(times_ms.end(), some.begin(), some.end());

@@ -11,6 +11,12 @@ namespace orrery {
 // Everything that decides how a protocol plays, but for the seed.
 nlohmann::json json_from_protocol(const Protocol& protocol);
 
+// what is told beside the totals
+struct Detail {
+  bool table = false;   // of every episode
+  bool traces = false;  // of every plan in the table
+};
+
 // What an evaluation found, as it is printed and kept:
 //
 //   {"env", "protocol": {"name", "seed", ..}, "model", "data", "parameters", "episodes",
@@ -20,13 +26,13 @@ nlohmann::json json_from_protocol(const Protocol& protocol);
 // Rates in percent. With the table also "table", one object per episode: {"episode" (its number),
 // "row", "recorded_episode", "start_step", "success", "steps", "reached_at" (null for never),
 // "already_solved", "random_success", "distance": [first, last], "plans": [{"step", "cost",
-// "ms"}]}.
-nlohmann::json json_from_evaluation(const Evaluation& evaluation, bool table);
+// "ms"}]}, and with traces each plan's "trace" (records.h).
+nlohmann::json json_from_evaluation(const Evaluation& evaluation, Detail detail = {});
 
 // The same of several seeds together: totals of all episodes under the names above, "seeds",
 // "over_seeds": {"mean", "std", "lowest", "highest"} of their success rates, and "runs", one
 // evaluation each. One seed: its evaluation.
-nlohmann::json json_from_evaluations(std::span<const Evaluation> evaluations, bool table);
+nlohmann::json json_from_evaluations(std::span<const Evaluation> evaluations, Detail detail = {});
 
 // For people: one line an evaluation, and one of all seeds together when there are several.
 std::string lines_of(std::span<const Evaluation> evaluations);

@@ -30,7 +30,7 @@ EpisodeRecord record_of(i64 index, bool success) {
   record.distances = {5, 4, 0.1};
   record.states = {{0, 0}, {1, 0}, {1, 0.3}};
   record.actions = {{1, 0}, {0, 0.3f}};
-  record.plans = {{.step = 0, .plan_ms = 1.5, .cost = 0.25}};
+  record.plans = {{.step = 0, .plan_ms = 1.5, .cost = 0.25, .trace = {.best_cost = {3, 2}}}};
   return record;
 }
 
@@ -80,8 +80,8 @@ TEST(Seeds, AreSummedUpTogetherAndOneBesideAnother) {
 
 TEST(Results, OfOneSeedAndOfSeveralHaveTheSameNames) {
   const std::vector<Evaluation> runs = {run_of(1, {true, false}), run_of(2, {false, false})};
-  const nlohmann::json one = json_from_evaluations(std::span(runs).first(1), true);
-  const nlohmann::json all = json_from_evaluations(runs, true);
+  const nlohmann::json one = json_from_evaluations(std::span(runs).first(1), {.table = true});
+  const nlohmann::json all = json_from_evaluations(runs, {.table = true});
   for (const char* name : {"env", "protocol", "episodes", "successes", "success_rate", "ci95",
                            "random_success_rate", "already_solved", "plan_ms"}) {
     EXPECT_TRUE(one.contains(name)) << name;
@@ -98,7 +98,11 @@ TEST(Results, OfOneSeedAndOfSeveralHaveTheSameNames) {
   EXPECT_EQ(row.at("row"), 13);
   EXPECT_TRUE(row.at("reached_at").is_null());
   EXPECT_EQ(row.at("distance"), nlohmann::json({5.0, 0.1}));
-  EXPECT_FALSE(json_from_evaluations(runs, false).contains("table"));
+  EXPECT_FALSE(row.at("plans")[0].contains("trace"));
+  const nlohmann::json traced = json_from_evaluations(runs, {.traces = true});
+  EXPECT_EQ(traced.at("runs")[0].at("table")[1].at("plans")[0].at("trace"),
+            nlohmann::json({{"best_cost", {3.0, 2.0}}}));
+  EXPECT_FALSE(json_from_evaluations(runs).contains("table"));
 
   EXPECT_NE(lines_of(runs).find("all 2 seeds: 1 of 4 (25.0 %"), std::string::npos);
   const std::string table = table_of(runs);

@@ -250,8 +250,8 @@ TEST_P(ProtocolRun, FollowsFromItsDraws) {
       const double best =
           static_cast<double>(costs.view<float, 2>()(k, elites.view<i32, 2>()(k, 0)));
       const auto iteration = static_cast<std::size_t>(k);
-      EXPECT_NEAR(ours.iteration_best[iteration], best, kCostTolerance * best);
-      EXPECT_NEAR(ours.iteration_elite[iteration], elite_mean, kCostTolerance * elite_mean);
+      EXPECT_NEAR(ours.trace.best_cost[iteration], best, kCostTolerance * best);
+      EXPECT_NEAR(ours.trace.elite_mean[iteration], elite_mean, kCostTolerance * elite_mean);
     }
     ++number;
   }
