@@ -5,9 +5,10 @@
 //
 // A block has one tile of columns and walks down stripes of rows, gridDim.x apart. One thread of a
 // warp of its own asks for chunks, `stages` of them ahead, over the ends of stripes too: while y is
-// written the next stripe's come. Two warpgroups multiply them, 64 rows each, with one chunk's
-// products under way while the next one is waited for. What lies beyond the matrices comes as
-// zeros, so that all chunks are whole.
+// written the next stripe's come. A weight of no more chunks than there are stages comes once and
+// stays (kept_chunks), a longer one chunk by chunk with x, for every stripe again. Two warpgroups
+// multiply them, 64 rows each, with one chunk's products under way while the next one is waited
+// for. What lies beyond the matrices comes as zeros, so that all chunks are whole.
 //
 // limits: products of tensor cores where inputs are many; else writing y, which both warpgroups do
 // at the same time
@@ -32,12 +33,14 @@ struct BulkProduct {
   static constexpr int kBytes = static_cast<int>(value_bytes(kPrecision));
   static constexpr int kRowBytes = kShape.rows * kChunkBytes;
   static constexpr int kColBytes = kShape.cols * kChunkBytes;
+  static constexpr int kKept = kept_chunks(kShape);
   static_assert(kChunkBytes == static_cast<int>(kBoxBytes));
   using At = Place<kTile>;
   using Math = Warpgroups<kPrecision, kTile>;
 
   const Product& p;
   const int chunks, stripes, tile;
+  const bool keep;
   std::byte *x, *weight;  // shared, `stages` of each
   float* slices;
   PhaseBarrier *full, *empty;  // of each stage
@@ -47,12 +50,17 @@ struct BulkProduct {
         chunks((product.inputs * kBytes + kChunkBytes - 1) / kChunkBytes),
         stripes((product.rows + kShape.rows - 1) / kShape.rows),
         tile(static_cast<int>(blockIdx.y)),
+        keep(chunks <= kKept),
         x(shared),
         weight(x + kShape.stages * kRowBytes),
         slices(reinterpret_cast<float*>(weight + kShape.stages * kColBytes)),
         full(reinterpret_cast<PhaseBarrier*>(slices + At::kGrid * slice_rows(kShape) *
                                                           slice_stride(kShape))),
         empty(full + kShape.stages) {}
+
+  __device__ std::byte* weight_of(int chunk, int stage) const {
+    return weight + (keep ? chunk : stage) * kColBytes;
+  }
 
   // calls body(stripe) for each stripe of the block
   template <typename Body>
@@ -81,11 +89,15 @@ struct BulkProduct {
       for (int chunk = 0; chunk < chunks; ++chunk) {
         PhaseBarrier* there = full + step.place;
         wait_phase(empty + step.place, step.empty_parity());
-        arrive_expecting(there, kRowBytes + kColBytes);
+        // who waits for a chunk of the first stripe waits for the weight's too, and has it for good
+        const bool with_weight = !keep || stripe == static_cast<int>(blockIdx.x);
+        arrive_expecting(there, with_weight ? kRowBytes + kColBytes : kRowBytes);
         load_box(x + step.place * kRowBytes, x_map, chunk * kChunkBytes, stripe * kShape.rows,
                  there);
-        load_box(weight + step.place * kColBytes, weight_map, chunk * kChunkBytes,
-                 tile * kShape.cols, there);
+        if (with_weight) {
+          load_box(weight_of(chunk, step.place), weight_map, chunk * kChunkBytes,
+                   tile * kShape.cols, there);
+        }
         step.advance(kShape.stages);
       }
     });
@@ -105,7 +117,7 @@ struct BulkProduct {
 #pragma unroll 1
       for (int chunk = 0; chunk < chunks; ++chunk) {
         wait_phase(full + step.place, step.full_parity());
-        math.start(x + step.place * kRowBytes, weight + step.place * kColBytes);
+        math.start(x + step.place * kRowBytes, weight_of(chunk, step.place));
         if (under_way >= 0) {
           math.template wait<1>();
           give_back(under_way);

@@ -68,8 +68,9 @@ double estimate(const ProductTile& tile, const ProductShape& shape, const Produc
 
   const double operations =
       2.0 * tile.rows * tile.cols * kChunkBytes / static_cast<double>(value_bytes(shape.precision));
-  const double bytes =
-      kChunkBytes * static_cast<double>(tile.cols + (shape.x == Rows::kept ? 0 : tile.rows));
+  const bool keeps = chunks <= kept_chunks(tile);
+  const double bytes = kChunkBytes * static_cast<double>((keeps ? 0 : tile.cols) +
+                                                         (shape.x == Rows::kept ? 0 : tile.rows));
   const double busy =
       std::max(operations / (rate(shape.precision) * tile.share), bytes / kBytesPerMicrosecond);
   const double chunk = std::max(busy, kTrip / (tile.stages - 1) / static_cast<double>(beside));
@@ -82,6 +83,9 @@ double estimate(const ProductTile& tile, const ProductShape& shape, const Produc
   if (tile.bulk) {
     // a block's stripes follow each other, and there may be more tiles of columns than fit at once
     const i64 stripes = stripes_of(tile, shape, device);
+    if (keeps) {
+      time += static_cast<double>(chunks * tile.cols * kChunkBytes) / kBytesPerMicrosecond;
+    }
     time += static_cast<double>(pieces(stripes * col_tiles, device.multiprocessors) *
                                 pieces(pieces(shape.rows, tile.rows), stripes)) *
             one_tile;

@@ -82,6 +82,10 @@ enum class Rows {
   apart,  // floats: a kernel of its own prepares them before, then they are ready
 };
 
+// Up to how many chunks of inputs a block of bulk copies has its part of the weight in shared
+// memory for good: in the places of its stages.
+constexpr int kept_chunks(const ProductTile& tile) { return tile.bulk ? tile.stages : 0; }
+
 // One product as the choice sees it.
 struct ProductShape {
   i64 rows = 0, outputs = 0, inputs = 0;

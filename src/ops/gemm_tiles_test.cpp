@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <set>
 #include <string_view>
@@ -161,6 +162,51 @@ TEST(ProductTiles, WarpgroupsAreTakenOnlyWhenAskedForAndThere) {
   ProductShape tf32 = large;
   tf32.precision = Precision::tf32;
   EXPECT_EQ(name(tf32, true, "wgmma_128x192"), "mma_128x192");
+}
+
+TEST(ProductTiles, BulkCopiesTakeRowsThatAreReady) {
+  const ProductDevice device = {.warpgroups = true};
+  const auto plan = [&](ProductShape shape) {
+    return plan_product(shape, device, "wgmma_tma_128x192");
+  };
+  const auto is_bulk = [](const ProductPlan& p) { return kProductTiles[p.tile].bulk; };
+  const ProductShape ready = {65792, 576, 192, Precision::bf16};
+  EXPECT_TRUE(is_bulk(plan(ready)));
+  ProductShape odd = ready;
+  odd.x_in_boxes = false;
+  EXPECT_FALSE(is_bulk(plan(odd)));
+  ProductShape kept = ready;
+  kept.x = Rows::kept;
+  EXPECT_FALSE(is_bulk(plan(kept)));
+  // what is normalised is prepared apart, by name
+  const ProductPlan prepared = plan_prepared_product(ready, device, "wgmma_tma_128x192");
+  EXPECT_TRUE(is_bulk(prepared));
+  EXPECT_EQ(prepared.x, Rows::apart);
+}
+
+TEST(ProductTiles, BulkBlocksFillTheChipOnceAndReachEveryRow) {
+  for (const ProductTile& tile : kProductTiles) {
+    if (!tile.bulk) continue;
+    for (const i64 rows : {1, 128, 129, 15360, 65792}) {
+      for (const i64 outputs : {1, 192, 576, 3072, 40000}) {
+        const ProductPlan plan =
+            plan_product({rows, outputs, 192, Precision::bf16}, {.warpgroups = true}, tile.name);
+        const i64 row_tiles = (rows + tile.rows - 1) / tile.rows;
+        const i64 col_tiles = (outputs + tile.cols - 1) / tile.cols;
+        EXPECT_GE(plan.stripes, 1);
+        EXPECT_LE(plan.stripes, row_tiles);
+        EXPECT_LE(plan.stripes * col_tiles, std::max<i64>(132, col_tiles));
+        EXPECT_GT((plan.stripes + 1) * col_tiles, std::min<i64>(132, row_tiles * col_tiles));
+      }
+    }
+    // a box each of x and the weight fills a stage; a barrier counts fewer than 2^20 bytes
+    EXPECT_LE(tile.rows, 256);
+    EXPECT_LE(tile.cols, 256);
+    EXPECT_LT((tile.rows + tile.cols) * kChunkBytes, 1 << 20);
+    // barriers lie behind the slices, at multiples of 8
+    EXPECT_EQ((product_extra_bytes(tile) - 4 * tile.rows) % 8, 0);
+    EXPECT_EQ(tile.threads(), 32 * (tile.row_warps * tile.col_warps + 1));
+  }
 }
 
 TEST(ProductTiles, ChunksLieAsWarpgroupsReadThem) {

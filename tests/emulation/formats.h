@@ -26,11 +26,14 @@ namespace {
 
 [[maybe_unused]] inline float e4m3_value(std::uint32_t bits) {
   const std::uint32_t exponent = bits >> 3 & 15u, mantissa = bits & 7u;
-  const float sign = (bits & 0x80u) != 0 ? -1.0f : 1.0f;
   if (exponent == 15 && mantissa == 7) return __builtin_nanf("");
-  if (exponent == 0) return sign * static_cast<float>(mantissa) * 0x1p-9f;
-  return sign * __builtin_ldexpf(1.0f + static_cast<float>(mantissa) / 8.0f,
-                                 static_cast<int>(exponent) - 7);
+  float size = static_cast<float>(mantissa) * 0x1p-9f;
+  if (exponent > 0) {
+    // exponents count from 7 here, from 127 there
+    const std::uint32_t same = (exponent + 120) << 23 | mantissa << 20;
+    std::memcpy(&size, &same, sizeof size);
+  }
+  return (bits & 0x80u) != 0 ? -size : size;
 }
 
 [[maybe_unused]] inline std::int32_t s8_value(std::uint32_t bits) {

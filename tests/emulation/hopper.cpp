@@ -49,32 +49,40 @@ void perform(const Load& load) {
 
 // a matrix of rows of 32 bytes, as a descriptor says: start, distance of patterns of eight rows,
 // swizzle over 128 bytes
-struct Described {
-  std::uint32_t start, pattern;
-
-  explicit Described(std::uint64_t descriptor)
-      : start(static_cast<std::uint32_t>(descriptor & 0x3fffu) << 4),
-        pattern(static_cast<std::uint32_t>(descriptor >> 32 & 0x3fffu) << 4) {
-    if (descriptor >> 62 != 1)
+class Described {
+ public:
+  Described(std::uint64_t descriptor, unsigned rows)
+      : start_(static_cast<std::uint32_t>(descriptor & 0x3fffu) << 4),
+        pattern_(static_cast<std::uint32_t>(descriptor >> 32 & 0x3fffu) << 4) {
+    if (descriptor >> 62 != 1) {
       fail("wgmma: swizzle %u, only that of 128 bytes is known here",
            static_cast<unsigned>(descriptor >> 62));
+    }
     if ((descriptor >> 49 & 7u) != 0) fail("wgmma: patterns that begin off a multiple of 1024");
+    // the block has all the patterns
+    const std::uint32_t first = start_ & ~1023u;
+    origin_ =
+        static_cast<const char*>(shared_pointer(first, (rows / 8 - 1) * pattern_ + 1024)) - first;
   }
-  // its 32 bytes as words
+  // row `r`'s 32 bytes as words
   void row(unsigned r, std::uint32_t (&words)[8]) const {
     for (unsigned half = 0; half < 2; ++half) {
-      const std::uint32_t plain = start + r / 8 * pattern + r % 8 * 128 + half * 16;
-      const auto* from = static_cast<const std::uint32_t*>(shared_pointer(swizzled(plain), 16));
+      const std::uint32_t plain = start_ + r / 8 * pattern_ + r % 8 * 128 + half * 16;
+      const auto* from = reinterpret_cast<const std::uint32_t*>(origin_ + swizzled(plain));
       for (unsigned i = 0; i < 4; ++i) words[4 * half + i] = from[i];
     }
   }
+
+ private:
+  std::uint32_t start_, pattern_;
+  const char* origin_;  // where address 0 would be
 };
 
 // a thread's part of the product: two rows, two columns of each eight
 template <int Bits, typename Sum, typename Value>
 void multiply(const WarpgroupProduct& product, Value value) {
   constexpr unsigned kEach = 32 / Bits, kDepth = 8 * kEach;
-  const Described a(product.a), b(product.b);
+  const Described a(product.a, 64), b(product.b, kWarpgroupColumns);
   const unsigned thread = thread_number() % 128, lane = thread % 32;
   Sum of_a[2][kDepth], of_b[kDepth];
   const auto load = [&](const Described& matrix, unsigned row, Sum(&to)[kDepth]) {

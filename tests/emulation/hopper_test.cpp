@@ -309,7 +309,13 @@ TEST(Rings, KeepInStepInEveryOrder) {
   for (const char* order : kOrders) EXPECT_TRUE(ring_is_right(order, {})) << order;
 }
 
-#if !defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_THREAD__)
+TEST(Rings, ShowWhoDoesNotWait) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(ring_is_right("forward", {.read_early = true}, 2), "data race");
+  EXPECT_DEATH(ring_is_right("reverse", {.give_back_early = true}), "data race");
+}
+#else
 TEST(Rings, ShowWhoDoesNotWait) {
   // loads come late, or at once; either finds its mistake
   EXPECT_FALSE(ring_is_right("forward", {.read_early = true}, 2));
