@@ -24,7 +24,7 @@ constexpr double kBytesPerMicrosecond = 42e3;
 // a trip to the cache and back, and a launch's start and end within a captured graph
 constexpr double kTrip = 0.7, kStart = 2.0;
 
-double rate(Precision precision) {
+double rate(Precision precision, bool warpgroups) {
   switch (precision) {
     case Precision::f32:
       return kF32PerMicrosecond;
@@ -35,7 +35,8 @@ double rate(Precision precision) {
     case Precision::int8:
       return kBf16PerMicrosecond * 2;
     case Precision::fp8:
-      return kBf16PerMicrosecond * 0.75;  // mma.sync converts it to f16 first
+      // mma.sync converts it to f16 first
+      return kBf16PerMicrosecond * (warpgroups ? 2.0 : 0.75);
   }
   return kF32PerMicrosecond;
 }
@@ -71,8 +72,8 @@ double estimate(const ProductTile& tile, const ProductShape& shape, const Produc
   const bool keeps = chunks <= kept_chunks(tile);
   const double bytes = kChunkBytes * static_cast<double>((keeps ? 0 : tile.cols) +
                                                          (shape.x == Rows::kept ? 0 : tile.rows));
-  const double busy =
-      std::max(operations / (rate(shape.precision) * tile.share), bytes / kBytesPerMicrosecond);
+  const double busy = std::max(operations / (rate(shape.precision, tile.warpgroups) * tile.share),
+                               bytes / kBytesPerMicrosecond);
   const double chunk = std::max(busy, kTrip / (tile.stages - 1) / static_cast<double>(beside));
   const double prepared =
       shape.x == Rows::kept ? prepared_bytes(shape, tile.rows) / kBytesPerMicrosecond : 0.0;
