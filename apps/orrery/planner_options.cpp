@@ -14,7 +14,7 @@ void PlannerOptions::add_to(CLI::App& verb) {
       ->check(CLI::IsMember({"0.1.1", "later"}));
   number("--samples", choice_.samples, "candidates per iteration");
   number("--elites", choice_.elites, "candidates kept");
-  number("--iterations", choice_.iterations, "iterations of the planner");
+  number("--iterations,--steps", choice_.iterations, "iterations of the planner");
   number("--initial-std", choice_.initial_std,
          "spread of the first candidates, z-scored (predictive-sampling: its noise scale)");
   verb.add_flag("--population-std", population_std_,
@@ -29,7 +29,7 @@ void PlannerOptions::add_to(CLI::App& verb) {
   verb.add_flag("--return-best", return_best_, "icem: answer the best elite, not the mean");
   number("--temperature", choice_.temperature, "mppi: in units of cost");
   number("--categories", choice_.categories,
-         "categorical-cem: actions to choose from, one number of a block each");
+         "categorical-cem, pgd: actions to choose from, one number of a block each");
   number("--smoothing", choice_.smoothing,
          "categorical-cem: added to the frequency of each among the elites");
   verb.add_option(
@@ -39,20 +39,24 @@ void PlannerOptions::add_to(CLI::App& verb) {
       ->check(CLI::PositiveNumber);
   verb.add_flag("--limit-z-scored", limit_is_z_scored_,
                 "the limit is of z-scored numbers, as the released icem takes it");
+  descent_.add_to(verb);
 }
 
 PlannerChoice PlannerOptions::choice() const {
   PlannerChoice choice = choice_;
   choice.answer = return_best_ ? IcemAnswer::best : IcemAnswer::mean;
+  choice.descent = descent_.choice();
   if (!upstream_.empty()) choice = follow_upstream(choice, upstream_);
   if (population_std_) choice.elite_std = EliteStd::population;
   if (action_limit_ != 0) choice.action_limit = action_limit_;
   if (limit_is_z_scored_) choice.bound_scale = BoundScale::none;
+  if (const auto answer = descent_.answer()) choice.descent.answer = *answer;
   return choice;
 }
 
 void PlannerOptions::apply_to(PlanOptions& options) const {
   options.planner = choice_.name;
+  options.descent = descent_.options();
   options.samples = static_cast<int>(choice_.samples);
   options.elites = static_cast<int>(choice_.elites);
   options.iterations = static_cast<int>(choice_.iterations);

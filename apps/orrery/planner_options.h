@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "descent_flags.h"
 #include "orrery/orrery.h"
 #include "plan/choice.h"
 
@@ -20,6 +21,7 @@ class PlannerOptions {
 
  private:
   PlannerChoice choice_;
+  DescentFlags descent_;
   std::string upstream_;
   double action_limit_ = 0;
   bool population_std_ = false;

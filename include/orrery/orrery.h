@@ -21,9 +21,38 @@ struct Picture {
   int width = 0;
 };
 
+// Of planners that descend (gradient, pgd, lagrangian); their steps are PlanOptions::iterations.
+// They work on the CPU.
+struct DescentOptions {
+  // sgd, adam or adamw; empty: adamw for gradient, adam for lagrangian. pgd has sgd only
+  std::string optimizer;
+  double lr = 0;             // 0: 0.1, for pgd 1
+  double weight_decay = -1;  // below 0: 0.01 for adamw, else 0
+  double sgd_momentum = 0;
+  double grad_clip = 0;     // longest gradient of all candidates together; 0: any
+  double action_noise = 0;  // std of what is added after every step
+  // which candidate is the answer: best (of all that was ever evaluated), final-cost or
+  // last-step-cost, as releases of stable-worldmodel have it; empty: best, or as `upstream` says
+  std::string answer;
+
+  // lagrangian: rounds of `iterations` steps, and the weight of squared violations
+  int rounds = 5;
+  double rho = 1;
+  double rho_max = 1e4;
+  double rho_scale = 2;             // from round to round
+  bool persist_multipliers = true;  // from plan to plan
+  // Limits that a plan keeps to, of z-scored actions; 0: none. Mean square of all action numbers,
+  // size of any, squared distance of the last imagined latent from the goal's.
+  double max_action_energy = 0;
+  double max_action = 0;
+  double max_goal_distance = 0;
+
+  bool operator==(const DescentOptions&) const = default;
+};
+
 // How actions are searched for; the defaults are the published evaluation's.
 struct PlanOptions {
-  // cem, icem, mppi, predictive-sampling, or categorical-cem
+  // cem, icem, mppi, predictive-sampling, categorical-cem, gradient, pgd or lagrangian
   std::string planner = "cem";
   int samples = 300;
   int elites = 30;
@@ -63,7 +92,7 @@ struct PlanOptions {
   // mppi
   double temperature = 0.5;  // in units of cost
 
-  // categorical-cem
+  // categorical-cem, and pgd for the categories
   int categories = 0;    // actions to choose from; the model takes one number for each
   double smoothing = 0;  // added to the frequency of each among the elites
 
@@ -72,6 +101,8 @@ struct PlanOptions {
   double action_limit = 0;
   // The limit is of z-scored numbers, as the released iCEM takes it.
   bool limit_is_z_scored = false;
+
+  DescentOptions descent;
 
   bool operator==(const PlanOptions&) const = default;
 };
@@ -98,7 +129,7 @@ struct PlannedActions {
   std::vector<double> goal_costs;
   // One for each goal, when PlanOptions::trace asks for it.
   std::vector<std::vector<TraceValues>> traces;
-  // categorical-cem: the category of every choice, [steps]
+  // categorical-cem and pgd: the category of every choice, [steps]
   std::vector<int> categories;
 };
 

@@ -19,6 +19,27 @@ namespace orrery {
 
 namespace {
 
+DescentChoice choice_of(const DescentOptions& options) {
+  DescentChoice choice;
+  if (!options.optimizer.empty()) choice.optimiser = optimiser_from(options.optimizer);
+  if (options.lr != 0) choice.lr = options.lr;
+  choice.weight_decay = options.weight_decay;
+  choice.momentum = options.sgd_momentum;
+  choice.grad_clip = options.grad_clip;
+  choice.action_noise = options.action_noise;
+  choice.rounds = options.rounds;
+  choice.rho = options.rho;
+  choice.rho_max = options.rho_max;
+  choice.rho_scale = options.rho_scale;
+  choice.persist_multipliers = options.persist_multipliers;
+  const auto limit = [](double value) {
+    return value == 0 ? std::optional<double>() : std::optional<double>(value);
+  };
+  choice.limits = {limit(options.max_action_energy), limit(options.max_action),
+                   limit(options.max_goal_distance)};
+  return choice;
+}
+
 PlannerChoice choice_of(const PlanOptions& options) {
   PlannerChoice choice;
   choice.name = options.planner;
@@ -38,10 +59,13 @@ PlannerChoice choice_of(const PlanOptions& options) {
   choice.bound_scale = options.limit_is_z_scored ? BoundScale::none : BoundScale::action;
   choice.categories = options.categories;
   choice.smoothing = options.smoothing;
-  if (options.upstream.empty()) return choice;
-  choice = follow_upstream(std::move(choice), options.upstream);
+  choice.descent = choice_of(options.descent);
+  if (!options.upstream.empty()) choice = follow_upstream(std::move(choice), options.upstream);
   // what was asked for by name stays
   if (options.population_std) choice.elite_std = EliteStd::population;
+  if (!options.descent.answer.empty()) {
+    choice.descent.answer = descent_answer_from(options.descent.answer);
+  }
   return choice;
 }
 
@@ -77,8 +101,8 @@ struct Flight {
                               .horizon = given.horizon,
                               .action_dim = model.config().action.input},
                              scale, noise)),
-        pilot(ctx, model, *planner, {.height = now.height, .width = now.width},
-              objective_of(given)) {
+        pilot(ctx, model, *planner, {.height = now.height, .width = now.width}, objective_of(given),
+              lewm::constraints_of(choice_of(given.descent).limits)) {
     if (given.trace) planner->set_trace(&traces);
   }
 
@@ -254,7 +278,7 @@ PlannedActions WorldModel::plan(const Picture& now, const std::vector<Goal>& goa
     if (options.trace) planned.traces.push_back(columns_of(flight.traces.at(0)));
   }
   planned.plan_ms = 1e3 * (now_s() - begin);
-  if (options.planner == "categorical-cem") {
+  if (options.planner == "categorical-cem" || options.planner == "pgd") {
     const View<const float, 2> plan(actions.data(),
                                     {static_cast<i64>(goals.size()) * options.horizon, block});
     for (const i64 chosen : categories_of(plan, options.categories)) {

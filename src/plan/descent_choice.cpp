@@ -6,6 +6,14 @@
 
 namespace orrery {
 
+DescentAnswer descent_answer_from(const std::string& name) {
+  if (name == "best") return DescentAnswer::best;
+  if (name == "final-cost") return DescentAnswer::final_cost;
+  check(name == "last-step-cost", "the answer of a descent is \"", name,
+        "\", needed best, final-cost or last-step-cost");
+  return DescentAnswer::last_step_cost;
+}
+
 bool descends(const std::string& name) {
   return name == "gradient" || name == "pgd" || name == "lagrangian";
 }

@@ -51,6 +51,9 @@ struct DescentSizes {
   i64 categories = 0;  // pgd
 };
 
+// best, final-cost or last-step-cost; error for another name
+DescentAnswer descent_answer_from(const std::string& name);
+
 // gradient, pgd and lagrangian
 bool descends(const std::string& name);
 
