@@ -64,13 +64,14 @@ struct Imagination {
 };
 
 // On a device all environments are planned together: that is what fills it. Recorded draws come in
-// the order in which they were recorded, and an early end is for one environment to decide.
+// the order in which they were recorded; an early end, and how far a gradient is cut, are for one
+// environment to decide.
 PlannerChoice choice_for(const Context& ctx, const Protocol& protocol,
                          const EvaluateOptions& options) {
   PlannerChoice choice = protocol.planner;
   if (ctx.device() != Device::cpu) choice.batch_size = 0;
   if (options.noise != nullptr) choice.batch_size = protocol.planner.batch_size;
-  if (choice.enough_std > 0) choice.batch_size = 1;
+  if (choice.enough_std > 0 || choice.descent.grad_clip > 0) choice.batch_size = 1;
   return choice;
 }
 

@@ -52,8 +52,9 @@ struct EvaluateOptions {
 // of a protocol's cases, in any groups, gives the same records, but for the times. So cases may be
 // split over processes, or played later. On the CPU that holds to the last bit. On a CUDA device
 // products of other sizes may be summed in another order: there it holds to the last bit for groups
-// of one size, and within the tolerances of ops/gemm.h otherwise. An early end of the planner
-// (enough_std) is each episode's own: environments are then planned one by one.
+// of one size, and within the tolerances of ops/gemm.h otherwise. What looks at
+// all environments that are planned for together, an early end (enough_std) and cut gradients
+// (grad_clip), is each episode's own: they are then planned for one by one.
 //
 // Error when model, statistics, protocol and environment do not fit each other. steady, but for the
 // times

@@ -31,6 +31,53 @@ const char* name_of(IcemAnswer answer) {
   return "";
 }
 
+const char* name_of(DescentAnswer answer) {
+  switch (answer) {
+    case DescentAnswer::last_step_cost:
+      return "last step";
+    case DescentAnswer::final_cost:
+      return "final";
+    case DescentAnswer::best:
+      return "best";
+  }
+  return "";
+}
+
+const char* name_of(OptimiserConfig::Kind kind) {
+  switch (kind) {
+    case OptimiserConfig::Kind::sgd:
+      return "sgd";
+    case OptimiserConfig::Kind::adam:
+      return "adam";
+    case OptimiserConfig::Kind::adamw:
+      return "adamw";
+  }
+  return "";
+}
+
+// what is said about a planner that descends; null is what the planner itself says
+json json_from_descent(const DescentChoice& choice) {
+  const auto number_or_null = [](const std::optional<double>& value) {
+    return value ? json(*value) : json();
+  };
+  return {{"optimizer", choice.optimiser ? json(name_of(*choice.optimiser)) : json()},
+          {"lr", number_or_null(choice.lr)},
+          {"weight_decay", choice.weight_decay < 0 ? json() : json(choice.weight_decay)},
+          {"momentum", choice.momentum},
+          {"grad_clip", choice.grad_clip},
+          {"action_noise", choice.action_noise},
+          {"answer", name_of(choice.answer)},
+          {"rounds", choice.rounds},
+          {"rho", choice.rho},
+          {"rho_max", choice.rho_max},
+          {"rho_scale", choice.rho_scale},
+          {"persist_multipliers", choice.persist_multipliers},
+          {"limits",
+           {{"action_energy", number_or_null(choice.limits.action_energy)},
+            {"largest_action", number_or_null(choice.limits.largest_action)},
+            {"goal_distance", number_or_null(choice.limits.goal_distance)}}}};
+}
+
 json json_from_planner(const PlannerChoice& choice) {
   json result = {{"planner", choice.name},
                  {"samples", choice.samples},
@@ -51,6 +98,8 @@ json json_from_planner(const PlannerChoice& choice) {
   if (choice.name == "categorical-cem") {
     result.update({{"categories", choice.categories}, {"smoothing", choice.smoothing}});
   }
+  if (choice.name == "pgd") result["categories"] = choice.categories;
+  if (descends(choice.name)) result["descent"] = json_from_descent(choice.descent);
   if (choice.action_limit) {
     result["action_limit"] = text(*choice.action_limit);
     result["limit_scale"] = choice.bound_scale == BoundScale::action ? "action" : "z-scored";
