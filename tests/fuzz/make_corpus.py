@@ -115,6 +115,19 @@ def images():
     put("image", "cmyk.jpg", saved(rgb.convert("CMYK"), format="JPEG"))
 
 
+def records():
+    record = {"index": 1, "row": 13, "episode": 2, "step": 3, "success": True, "already_solved": False, "steps": 2,
+              "reached_at": 2, "random_success": False, "distances": [5, 4, 0.1], "states": [[0, 0], [1, 0], [1, 0.3]],
+              "actions": [[1, 0], [0, "nan"]],
+              "plans": [{"step": 0, "ms": 1.5, "cost": "inf", "trace": {"best_cost": [3, 2]}, "surprise": [0.5],
+                         "goal_distance": [1, 2]}]}
+    put("records", "whole", json.dumps(record).encode())
+    put("records", "short", json.dumps({**record, "steps": 3}).encode())
+    put("records", "negative", json.dumps({**record, "index": -1}).encode())
+    put("records", "huge", json.dumps({**record, "steps": 2 ** 64 - 1}).encode())
+    put("records", "mixed", json.dumps({**record, "states": [[0], 7, [None]]}).encode())
+
+
 def json_texts():
     put("json", "config", json.dumps({"_target_": "a.B", "size": 3, "rate": 1e-3, "act": None,
                                       "mlp": {"norm_fn": {"_partial_": True}}, "dims": [1, -2]}).encode())
@@ -191,4 +204,5 @@ if __name__ == "__main__":
     torch_files()
     images()
     json_texts()
+    records()
     tables()
