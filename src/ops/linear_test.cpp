@@ -297,6 +297,35 @@ TEST(CudaLinear, BlocksWalkDownTheRows) {
   }
 }
 
+// captured work keeps the tensor maps with the launch, while x changes under them
+TEST(CudaLinear, BulkCopiesAreCaptured) {
+  ORRERY_NEEDS_CUDA;
+  if (cuda_facts().front().major != 9) GTEST_SKIP() << "needs compute capability 9.0";
+  Context ctx(on_cuda());
+  const i64 rows = 140, outputs = 24, inputs = 96;
+  const PackedMatrix weight(ctx, rows_of(random_values(outputs * inputs, 1), inputs),
+                            Precision::bf16);
+  Buffer<bf16> x(ctx, converted<bf16>(random_values(rows * inputs, 2)));
+  Buffer<float> y(ctx, rows * outputs);
+  const auto multiply = [&] {
+    linear(ctx, View<const bf16, 2>(x.rows(inputs)), weight, {}, y.rows(outputs));
+  };
+  use_product_tile("wgmma_tma_128x192");
+  const Graph graph = ctx.capture(multiply);
+  EXPECT_EQ(last_product(), "wgmma_tma_128x192_bf16");
+  for (const u64 seed : {3, 4}) {
+    const auto values = converted<bf16>(random_values(rows * inputs, seed));
+    ctx.upload(x.data(), values.data(), values.size() * sizeof(bf16));
+    multiply();
+    const auto wanted = y.values();
+    const std::vector<float> nothing(wanted.size());
+    ctx.upload(y.data(), nothing.data(), nothing.size() * sizeof(float));
+    ctx.replay(graph);
+    EXPECT_TRUE(same_bits(y.values(), wanted));
+  }
+  use_product_tile("");
+}
+
 // rows that the bulk copy engine cannot read go another way and give the same
 TEST(CudaLinear, RowsAtOddAddressesTakeAnotherTile) {
   ORRERY_NEEDS_CUDA;
