@@ -30,6 +30,7 @@ template <Precision kPrecision, int kTile>
 struct BulkProduct {
   static constexpr ProductTile kShape = kProductTiles[kTile];
   static constexpr int kConsumers = kShape.threads() / kWarp - 1;  // warps
+  static constexpr bool kCodes = kPrecision == Precision::int8 || kPrecision == Precision::fp8;
   static constexpr int kBytes = static_cast<int>(value_bytes(kPrecision));
   static constexpr int kRowBytes = kShape.rows * kChunkBytes;
   static constexpr int kColBytes = kShape.cols * kChunkBytes;
@@ -128,8 +129,9 @@ struct BulkProduct {
       math.template wait<0>();
       give_back(under_way);
       const i64 first_row = static_cast<i64>(stripe) * kShape.rows;
-      finish_tile<kPrecision, kTile>(p, math, at, slices, p.row_scales + first_row, first_row,
-                                     tile);
+      const float* row_scales = nullptr;
+      if constexpr (kCodes) row_scales = p.row_scales + first_row;
+      finish_tile<kPrecision, kTile>(p, math, at, slices, row_scales, first_row, tile);
       math.clear();
     });
   }

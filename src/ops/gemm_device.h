@@ -181,8 +181,9 @@ struct ProductKernel {
 
       if constexpr (kShape.depth_warps > 1) gather(math, at);
       if (at.depth == 0) {
-        finish_tile<kPrecision, kTile>(
-            p, math, at, slices, kKept ? row_scales : p.row_scales + first_row, first_row, tile);
+        const float* scales = row_scales;
+        if constexpr (kCodes && !kKept) scales = p.row_scales + first_row;
+        finish_tile<kPrecision, kTile>(p, math, at, slices, scales, first_row, tile);
       }
       math.clear();
       chunk = 0;
