@@ -1,11 +1,9 @@
 #include "data/demonstrations.h"
 
 #include <cmath>
-#include <memory>
 
 #include "base/error.h"
 #include "data/episodes.h"
-#include "io/npz.h"
 
 namespace orrery {
 
@@ -13,35 +11,10 @@ namespace {
 
 constexpr double kActionScale = 100;
 
-// the arrays of an npz as a recording
-std::unique_ptr<Episodes> npz_episodes(const std::filesystem::path& path) {
-  const auto wanted = [](const std::string& name) {
-    return name == "action" || name == "state" || name == "episode_ends";
-  };
-  TensorMap arrays = read_npz(path, wanted);
-  for (const char* name : {"action", "state", "episode_ends"}) {
-    check(arrays.count(name) != 0, path.string(), " has no array '", name, "'");
-  }
-  const Tensor ends = arrays.at("episode_ends").converted(DType::int64);
-  arrays.erase("episode_ends");
-  const i64 rows = arrays.at("state").rank() == 0 ? 0 : arrays.at("state").size(0);
-  std::vector<i64> lengths;
-  i64 begin = 0;
-  for (const i64 end : ends.span<i64>()) {
-    check(end > begin && end <= rows, path.string(), ": episode ", lengths.size(), " ends at row ",
-          end, ", after ", begin, " and up to ", rows, " is possible");
-    lengths.push_back(end - begin);
-    begin = end;
-  }
-  check(begin == rows && rows > 0, path.string(), ": episodes end at row ", begin,
-        ", the arrays at ", rows);
-  return episodes_in_memory(path.string(), std::move(lengths), std::move(arrays));
-}
-
 }  // namespace
 
 std::vector<Demonstration> read_demonstrations(const std::filesystem::path& path) {
-  const auto source = path.extension() == ".npz" ? npz_episodes(path) : open_episodes(path);
+  const auto source = open_episodes(path);
   const i64 state_column = source->column_index("state");
   const i64 action_column = source->column_index("action");
   const i64 width = source->column(state_column).width();

@@ -70,7 +70,7 @@ TEST(Demonstrations, BadFilesAreRefused) {
   refused(arrays(6), "5 or 7");
   TensorMap map = arrays(5);
   map.erase("action");
-  refused(std::move(map), "no array 'action'");
+  refused(std::move(map), "no column 'action'");
   for (const std::vector<i64>& ends :
        {std::vector<i64>{3, 4}, std::vector<i64>{3, 3, 5}, std::vector<i64>{3, 6}}) {
     map = arrays(5);

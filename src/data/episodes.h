@@ -77,9 +77,11 @@ struct OpenOptions {
 // Opens a recording, by its contents:
 // - stable-worldmodel HDF5, with chunks of one row (present writer) or Blosc chunks of 100
 //   (published files), also one whose writer was killed; a folder with one such file
-// - Diffusion Policy's replay buffer in zarr 2, a folder or a zip file
+// - Diffusion Policy's replay buffer in zarr 2 or 3, a folder or a zip file; or npz of arrays, one
+// of
+//   them episode_ends
 // - stable-worldmodel's `folder` (npz and JPEG) and `video` (npz and MP4)
-// - LeRobot 2.0, 2.1 and 3.0 (Parquet and MP4)
+// - LeRobot 2.0, 2.1 and 3.0 (Parquet and MP4, or pictures in Parquet)
 //
 // Refused, in one sentence: none of these, episodes that do not follow one another from row 0 to
 // the last, columns of different lengths, no rows.
