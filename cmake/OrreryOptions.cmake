@@ -36,5 +36,13 @@ if(ORRERY_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 
+# Headers that most files of a kind include are compiled once for all of them. Not where a compiler cache is at work: it
+# knows a file by its text, and it is also what shows an include that is missing.
+set(precompiles OFF)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(precompiles ON)
+endif()
+option(ORRERY_PRECOMPILE "compile common headers of tests and of the program once" ${precompiles})
+
 # the programs land where the README says: build/<preset>/orrery
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
