@@ -72,6 +72,7 @@ DecisionReport checked_plan(Options& options, const Image& now, const Image& goa
   DecisionProblem problem = {.now = now.view(),
                              .goal = goal.view(),
                              .planner = options.planner.choice(),
+                             .objective = options.planner.objective(),
                              .horizon = options.plan.horizon,
                              .seed = options.plan.seed};
   if (const auto statistics = lewm::statistics_of_model(options.model)) {
@@ -93,13 +94,6 @@ void add_plan(CLI::App& app, int& result) {
                    "through in their order")
       ->required()
       ->take_all();
-  verb->add_option("--goal-reduction", options->plan.goal_reduction,
-                   "squared distance to the goal over the latent's numbers: sum or mean")
-      ->check(CLI::IsMember({"sum", "mean"}))
-      ->capture_default_str();
-  verb->add_option("--control-penalty", options->plan.control_penalty,
-                   "weight of the sum of squared z-scored action numbers in the cost")
-      ->capture_default_str();
   options->planner.add_to(*verb);
   verb->add_option("--horizon", options->plan.horizon, "blocks of actions")->capture_default_str();
   verb->add_option("--seed", options->plan.seed, "seed of the candidates")->capture_default_str();

@@ -37,6 +37,12 @@ void PlannerOptions::add_to(CLI::App& verb) {
           "action numbers stay within plus and minus this, inf for no limit (icem: 1, others: "
           "none)")
       ->check(CLI::PositiveNumber);
+  verb.add_option("--goal-reduction", goal_reduction_,
+                  "squared distance to the goal over the latent's numbers: sum or mean")
+      ->check(CLI::IsMember({"sum", "mean"}))
+      ->capture_default_str();
+  number("--control-penalty", control_penalty_,
+         "weight of the sum of squared z-scored action numbers in the cost");
   verb.add_flag("--limit-z-scored", limit_is_z_scored_,
                 "the limit is of z-scored numbers, as the released icem takes it");
   descent_.add_to(verb);
@@ -54,6 +60,16 @@ PlannerChoice PlannerOptions::choice() const {
   return choice;
 }
 
+lewm::Objective PlannerOptions::objective() const {
+  lewm::Objective objective;
+  objective.terms[0].measure =
+      goal_reduction_ == "mean" ? lewm::Measure::goal_mean : lewm::Measure::goal_sum;
+  if (control_penalty_ != 0) {
+    objective.terms.push_back({lewm::Measure::control_sum, control_penalty_});
+  }
+  return objective;
+}
+
 void PlannerOptions::apply_to(PlanOptions& options) const {
   options.planner = choice_.name;
   options.descent = descent_.options();
@@ -66,6 +82,8 @@ void PlannerOptions::apply_to(PlanOptions& options) const {
   options.enough_std = choice_.enough_std;
   options.noise_beta = choice_.noise_beta;
   options.upstream = upstream_;
+  options.goal_reduction = goal_reduction_;
+  options.control_penalty = control_penalty_;
   options.momentum = choice_.momentum.value_or(-1.0);
   options.categories = static_cast<int>(choice_.categories);
   options.smoothing = choice_.smoothing;

@@ -267,7 +267,7 @@ class ClosedLoop {
               .history = history,
               .gradients = planner_->needs_gradients(),
           },
-          lewm::Objective{}, lewm::constraints_of(protocol_.planner.descent.limits));
+          protocol_.objective, lewm::constraints_of(protocol_.planner.descent.limits));
     }
     return *dynamics;
   }

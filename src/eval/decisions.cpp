@@ -43,7 +43,8 @@ class Side {
       : ctx_(ctx),
         problem_(problem),
         width_(model.config().action.input),
-        dynamics_(ctx, model, {.samples = problem.planner.samples, .horizon = problem.horizon}) {
+        dynamics_(ctx, model, {.samples = problem.planner.samples, .horizon = problem.horizon},
+                  problem.objective) {
     const i64 height = problem.now.size(0), width = problem.now.size(1);
     const i64 dim = model.config().latent();
     lewm::Eye eye(ctx, model, height, width, 1);

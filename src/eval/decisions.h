@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "models/lewm/model.h"
+#include "models/lewm/objective.h"
 #include "plan/choice.h"
 #include "plan/policy.h"
 
@@ -16,6 +17,7 @@ namespace orrery {
 struct DecisionProblem {
   View<const u8, 3> now, goal;
   PlannerChoice planner;
+  lewm::Objective objective;
   i64 horizon = 5;
   ActionScale scale;  // of the raw actions, for limits; may be empty
   u64 seed = 42;

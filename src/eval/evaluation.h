@@ -6,6 +6,7 @@
 
 #include "base/types.h"
 #include "media/image.h"
+#include "models/lewm/objective.h"
 #include "plan/choice.h"
 #include "plan/policy.h"
 #include "plan/trace.h"
@@ -46,6 +47,7 @@ struct Protocol {
   Criterion criterion;
   PlanConfig plan;
   PlannerChoice planner;
+  lewm::Objective objective;
 };
 
 // One plan of one episode.

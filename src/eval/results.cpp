@@ -151,6 +151,10 @@ json json_from_protocol(const Protocol& protocol) {
                  {"drop_solved", protocol.drop_solved},
                  {"criterion", json_from_criterion(protocol.criterion)}};
   result.update(json_from_planner(protocol.planner));
+  json& objective = result["objective"] = json::array();
+  for (const lewm::Term& term : protocol.objective.terms) {
+    objective.push_back({{"measure", lewm::name_of(term.measure)}, {"weight", term.weight}});
+  }
   return result;
 }
 

@@ -133,6 +133,22 @@ std::vector<Constraint> constraints_of(const PlanLimits& limits) {
   return constraints;
 }
 
+const char* name_of(Measure measure) {
+  switch (measure) {
+    case Measure::goal_sum:
+      return "goal_sum";
+    case Measure::goal_mean:
+      return "goal_mean";
+    case Measure::control_sum:
+      return "control_sum";
+    case Measure::control_mean:
+      return "control_mean";
+    case Measure::largest_action:
+      return "largest_action";
+  }
+  return "";
+}
+
 void check_objective(const Objective& objective) {
   check(!objective.terms.empty(), "objective: no terms were given, at least one was needed");
   for (const Term& term : objective.terms) {

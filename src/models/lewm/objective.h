@@ -19,6 +19,9 @@ enum class Measure {
   largest_action,  // max |a|; for constraints only
 };
 
+// goal_sum, ...: for messages and records
+const char* name_of(Measure measure);
+
 struct Term {
   Measure measure = Measure::goal_sum;
   double weight = 1;

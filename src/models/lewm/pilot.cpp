@@ -9,7 +9,6 @@ namespace orrery::lewm {
 Pilot::Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Objective objective,
              std::vector<Constraint> constraints)
     : ctx_(ctx),
-      model_(model),
       planner_(planner),
       search_(dynamic_cast<Search*>(&planner)),
       sizes_(sizes),

@@ -92,7 +92,6 @@ class Pilot {
   void check_sight(const Sight& sight) const;
 
   Context& ctx_;
-  const Model& model_;
   Planner& planner_;
   Search* search_;  // the same where it is one that can be captured, else null
   Sizes sizes_;
