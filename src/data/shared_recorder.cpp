@@ -327,7 +327,7 @@ class Collector {
       take(block);
     };
     work.goes_on = [this] {
-      joiner_->must_be_well();
+      if (joiner_) joiner_->must_be_well();
       return progress_(episodes_, rows_);
     };
     work.tell = [this](const dist::RankFailure& failure) {

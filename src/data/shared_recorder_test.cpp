@@ -146,7 +146,7 @@ TEST_F(SharedRecorder, GoesOnWhereItWasStopped) {
   // blocks of 3 ranks are of another size
   i64 already = -1;
   const Outcome outcome = record_with(3, "shared.h5", kSmall, [&](i64 episodes) {
-    if (already < 0) already = episodes;
+    if (already < 0 && episodes > 0) already = episodes;
     return true;
   });
   ASSERT_TRUE(outcome.summary.has_value()) << outcome.error;

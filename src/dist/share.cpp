@@ -70,7 +70,10 @@ void follow(World& world, const SharedWork& work) {
 class Leader {
  public:
   Leader(World& world, const SharedWork& work)
-      : world_(world), work_(work), ranks_(static_cast<std::size_t>(world.size())) {
+      : world_(world),
+        work_(work),
+        ranks_(static_cast<std::size_t>(world.size())),
+        hand_(work.start) {
     for (Rank& rank : ranks_) rank.heard = now_s();
     ranks_[0].host = world.host();
   }
@@ -103,13 +106,19 @@ class Leader {
   };
 
   bool lead() {
+    // so that `units` finds what `start` made
+    const Rank& own = ranks_[0];
+    while (!own.works && !own.gone) {
+      if (!work_.goes_on()) return false;
+      if (!listen()) rest(world_);
+    }
     for (const i64 unit : work_.units()) {
       check(units_.try_emplace(unit).second, "unit ", unit, " is to be done twice");
       waiting_.push_back(unit);
     }
     left_ = units_.size();
-    if (left_ > 0) hand_.emplace(work_.start);
-    listened_ = now_s();
+    has_units_ = true;
+    for (const RankFailure& failure : untold_) work_.tell(failure);
     while (left_ > 0) {
       if (!work_.goes_on()) return false;
       const bool quiet = !listen();
@@ -128,9 +137,7 @@ class Leader {
       ranks_[static_cast<std::size_t>(from)].heard = now_s();
       take(from, note_from(std::move(message->bytes)));
     }
-    while (hand_) {
-      auto note = hand_->next();
-      if (!note) break;
+    while (auto note = hand_.next()) {
       any = true;
       take(0, std::move(*note));
     }
@@ -210,20 +217,29 @@ class Leader {
     if (rank.failures >= kFailuresInARow) retire(rank);
     if (failures.size() > 1) fail_of(failures);
     must_be_possible(note.unit);
-    work_.tell(failures.back());
+    tell(failures.back());
   }
 
   void give_up(int from, std::string reason) {
     Rank& rank = ranks_[static_cast<std::size_t>(from)];
     if (!dismissing_) {
-      work_.tell({.rank = from,
-                  .host = rank.host,
-                  .unit = rank.holds.empty() ? -1 : rank.holds.front(),
-                  .reason = reason,
-                  .gone = true});
+      tell({.rank = from,
+            .host = rank.host,
+            .unit = rank.holds.empty() ? -1 : rank.holds.front(),
+            .reason = reason,
+            .gone = true});
     }
     last_reason_ = text("rank ", from, " on ", rank.host, ": ", reason);
     retire(rank);
+  }
+
+  // What keeps a rank from starting may be what `units` throws, and is then said once.
+  void tell(const RankFailure& failure) {
+    if (has_units_) {
+      work_.tell(failure);
+    } else {
+      untold_.push_back(failure);
+    }
   }
 
   void retire(Rank& rank) {
@@ -247,7 +263,7 @@ class Leader {
         if (unit == waiting_.end()) continue;
         rank.holds.push_back(*unit);
         if (r == 0) {
-          hand_->give(*unit);
+          hand_.give(*unit);
         } else {
           world_.send(r, bytes_of({.kind = Note::Kind::unit, .unit = *unit}));
         }
@@ -294,7 +310,7 @@ class Leader {
   void dismiss() {
     dismissing_ = true;
     to_all({.kind = Note::Kind::finish});
-    if (hand_) hand_->stop();
+    hand_.stop();
     const auto all = [this](auto holds) {
       for (int r = 1; r < world_.size(); ++r) {
         if (!ranks_[static_cast<std::size_t>(r)].silent &&
@@ -304,7 +320,7 @@ class Leader {
       }
       return true;
     };
-    while (!all([](int, const Rank& rank) { return rank.bye; }) || (hand_ && !hand_->ended())) {
+    while (!all([](int, const Rank& rank) { return rank.bye; }) || !hand_.ended()) {
       if (!listen()) rest(world_);
     }
     const bool together =
@@ -324,10 +340,12 @@ class Leader {
   std::map<i64, Unit> units_;
   std::deque<i64> waiting_;
   std::size_t left_ = 0;
+  bool has_units_ = false;
+  std::vector<RankFailure> untold_;
   double listened_ = now_s(), said_ = 0;
   bool dismissing_ = false;
   std::string last_reason_;
-  std::optional<Hand> hand_;  // last: it ends before the rest goes
+  Hand hand_;  // last: it ends before the rest goes
 };
 
 }  // namespace

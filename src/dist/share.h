@@ -36,12 +36,13 @@ struct SharedWork {
 
   // The rest is asked of rank 0 only, in the thread that called share_out.
 
-  // which units are to be done, once, in the order in which they are handed out
+  // Which units are to be done, once, in the order in which they are handed out. Asked when this
+  // rank's own `start` is over, and finds what that left; also when it failed.
   std::function<std::vector<i64>()> units;
   // takes a result, once for every unit, in the order in which they are finished; meanwhile the
   // others work on what they already have
   std::function<void(i64 unit, std::string result)> keep;
-  // asked all the time; false: stop
+  // asked all the time, also before `units`; false: stop
   std::function<bool()> goes_on = [] { return true; };
   // told of every failure that the run survives
   std::function<void(const RankFailure&)> tell = [](const RankFailure&) {};

@@ -70,6 +70,7 @@ Outcome play(const Play& play) {
         };
       };
       work.units = [&] {
+        check(play.units >= 0, "there are no units");
         std::vector<i64> units;
         for (i64 unit = 0; unit < play.units; ++unit) units.push_back(unit);
         return units;
@@ -194,6 +195,29 @@ TEST(Share, ARankThatCannotStartIsLeftOut) {
     EXPECT_EQ(outcome.told[0].reason, "no such model");
     EXPECT_TRUE(outcome.told[0].gone);
   }
+}
+
+TEST(Share, UnitsFindWhatTheirRankStarted) {
+  auto worlds = worlds_of_threads(1);
+  SharedWork work;
+  std::atomic<i64> first = -1;
+  std::vector<i64> kept;
+  work.start = [&] {
+    wait_ms(20);
+    first = 3;
+    return [](i64, const GoesOn&) { return std::string(); };
+  };
+  work.units = [&] { return std::vector<i64>{first, first + 1}; };
+  work.keep = [&](i64 unit, const std::string&) { kept.push_back(unit); };
+  EXPECT_TRUE(share_out(*worlds[0], work));
+  EXPECT_THAT(kept, testing::ElementsAre(3, 4));
+}
+
+TEST(Share, WhatUnitsThrowIsAllThatIsSaid) {
+  const Outcome outcome = play({.units = -1, .start = [](int) { fail("no such model"); }});
+  EXPECT_EQ(outcome.error, "there are no units");
+  EXPECT_THAT(outcome.told, IsEmpty());
+  EXPECT_THAT(outcome.others, IsEmpty());
 }
 
 TEST(Share, NoRankIsLeft) {
