@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "base/text.h"
+#include "dist/launch.h"
 
 namespace orrery::cli {
 
@@ -20,11 +21,20 @@ const ModelOptions& DeviceOptions::chosen() {
   if (decided_) return options_;
   decided_ = true;
   precision_from(options_.precision);  // a wrong name is an error on every device
+  // ranks of one machine spread over its devices
+  const dist::Launch launch = dist::launch_of_this_process();
+  const auto spread = [&launch] {
+    const auto devices = static_cast<int>(cuda_facts().size());
+    return devices > 0 ? launch.local_rank % devices : 0;
+  };
+  if (options_.device == "cuda" && launch.local_rank > 0) {
+    options_.device = text("cuda:", spread());
+  }
   if (options_.device != "auto") return options_;
   std::string reason;
   const DeviceChoice choice = device_from("auto", &reason);
   if (choice.device == Device::cuda) {
-    options_.device = text("cuda:", choice.index);
+    options_.device = text("cuda:", launch.local_rank > 0 ? spread() : choice.index);
     return options_;
   }
   std::cerr << "orrery: working on the CPU: " << reason;

@@ -1,28 +1,36 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
+#include <exception>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
+#include "base/error.h"
 #include "base/random.h"
 #include "data/recorder.h"
 #include "data/statistics.h"
 #include "device_options.h"
+#include "dist/share.h"
 #include "eval/evaluate.h"
 #include "eval/films.h"
 #include "eval/kept.h"
 #include "eval/report.h"
 #include "eval/results.h"
 #include "eval/seeds.h"
+#include "eval/shared_evaluate.h"
 #include "io/json.h"
 #include "media/video.h"
 #include "planner_options.h"
 #include "progress.h"
+#include "rank_options.h"
 #include "verbs.h"
 
 namespace orrery::cli {
@@ -41,6 +49,7 @@ struct Options {
   Protocol protocol;
   PlannerOptions planner;
   DeviceOptions device;
+  RankOptions ranks;
   bool json = false;
 };
 
@@ -127,12 +136,22 @@ std::filesystem::path film_path(const Options& options, u64 seed, const EpisodeR
          text("seed-", seed, "-episode-", record.index, record.success ? "" : "-failed", ".mp4");
 }
 
+// Writes the films that were asked for, and lets go of pictures that nobody needs any more.
+void film(const Options& options, u64 seed, std::span<EpisodeRecord> records) {
+  if (options.films.empty()) return;
+  for (EpisodeRecord& record : records) {
+    write_film(film_path(options, seed, record), record);
+    if (options.report.empty()) record.film.clear();
+  }
+}
+
 // What belongs to the whole command and not to one seed.
 class Run {
  public:
-  explicit Run(Options& options)
+  // `threads`: 0 for what suits
+  Run(Options& options, int threads)
       : options_(options),
-        ctx_(options.device.context()),
+        ctx_(with_threads(options.device.context(), threads)),
         model_(ctx_, lewm::load_model(options.model), options.device.precision()),
         environment_(environment_of(options)) {
     Protocol& protocol = options_.protocol;
@@ -157,29 +176,67 @@ class Run {
     const lewm::Statistics statistics = statistics_for(options_, *episodes);
 
     std::optional<Progress> progress;
-    EvaluateOptions how;
-    how.environment = environment_;
-    how.side_by_side = side_by_side_;
-    how.films = !options_.report.empty() || !options_.films.empty();
-    if (!options_.films.empty()) how.film_side = 224;
+    EvaluateOptions how = common();
     how.kept = kept(statistics);
     how.progress = [&](i64 step, i64 steps, i64 solved) {
       if (!progress) progress.emplace("evaluating", steps, "steps");
       progress->update(step, std::to_string(solved) + " reached");
     };
-    how.finished = [&](std::span<EpisodeRecord> records) {
-      if (options_.films.empty()) return;
-      for (EpisodeRecord& record : records) {
-        write_film(film_path(options_, seed, record), record);
-        if (options_.report.empty()) record.film.clear();
-      }
-    };
+    how.finished = [&](std::span<EpisodeRecord> records) { film(options_, seed, records); };
     Evaluation evaluation = evaluate(ctx_, model_, statistics, protocol, *episodes, how);
     evaluation.environment = options_.environment;
     evaluation.model = options_.model;
     if (options_.data.empty()) evaluation.data = "freshly recorded expert episodes";
     return evaluation;
   }
+
+  // What the evaluation of a seed says beside the episodes to be played: those that are kept are
+  // there already.
+  Evaluation begun(u64 seed) {
+    const Stage& stage = stage_of(seed);
+    Evaluation evaluation;
+    evaluation.environment = options_.environment;
+    evaluation.model = options_.model;
+    evaluation.data =
+        options_.data.empty() ? "freshly recorded expert episodes" : stage.episodes->name();
+    evaluation.parameters = model_.weights().parameters.numel();
+    evaluation.protocol = options_.protocol;
+    evaluation.gallery = stage.gallery.frames;
+    if (const KeptEpisodes* episodes = kept(stage.statistics)) {
+      for (const EvalCase& one : stage.cases) {
+        if (const EpisodeRecord* known = episodes->find(seed, one)) {
+          evaluation.episodes.push_back(*known);
+        }
+      }
+    }
+    return evaluation;
+  }
+
+  // Some cases of a seed, in one group.
+  std::vector<EpisodeRecord> play_cases(u64 seed, i64 first, i64 count,
+                                        const dist::GoesOn& goes_on) {
+    const Stage& stage = stage_of(seed);
+    EvaluateOptions how = common();
+    how.side_by_side = 0;
+    if (how.films) how.shown_as = &stage.gallery;
+    how.progress = [&](i64, i64, i64) { check(goes_on(), "the evaluation was stopped"); };
+    const auto cases =
+        std::span(stage.cases)
+            .subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+    return evaluate_cases(ctx_, {model_, stage.statistics}, options_.protocol, cases, how);
+  }
+
+  // Cases that ranks take at a time. On the CPU any number gives the same; a device is filled, and
+  // gives the same to the last bit for one size.
+  i64 group_for(int ranks) const {
+    const i64 cases = options_.protocol.episodes * static_cast<i64>(options_.seeds.size());
+    if (!options_.batch.empty() && side_by_side_ > 0) return side_by_side_;
+    if (ctx_.device() == Device::cpu) return group_for_ranks(cases, ranks, side_by_side_);
+    return std::max<i64>(1, (options_.protocol.episodes + ranks - 1) / ranks);
+  }
+
+  // Keeps finished episodes where --resume says.
+  KeptEpisodes* kept_file() { return kept_ ? &*kept_ : nullptr; }
 
   // what the command was told beyond the protocol
   void add_to(nlohmann::json& result) const {
@@ -190,6 +247,42 @@ class Run {
   }
 
  private:
+  static Context::Options with_threads(Context::Options options, int threads) {
+    options.threads = threads;
+    return options;
+  }
+
+  EvaluateOptions common() const {
+    EvaluateOptions how;
+    how.environment = environment_;
+    how.side_by_side = side_by_side_;
+    how.films = !options_.report.empty() || !options_.films.empty();
+    if (!options_.films.empty()) how.film_side = 224;
+    return how;
+  }
+
+  // What a rank has of the seed it plays for.
+  struct Stage {
+    std::unique_ptr<Episodes> episodes;
+    lewm::Statistics statistics;
+    std::vector<EvalCase> cases;
+    Gallery gallery;
+  };
+  // makes it when it is another seed's than the last one
+  const Stage& stage_of(u64 seed) {
+    if (stage_.episodes != nullptr && options_.protocol.seed == seed) return stage_;
+    stage_ = {};
+    options_.protocol.seed = seed;
+    stage_.episodes =
+        starts_for(ctx_, options_, seed, model_.config().encoder.image_size, folder_.path());
+    stage_.statistics = statistics_for(options_, *stage_.episodes);
+    const auto environment = make_environment(environment_);
+    stage_.cases = load_cases(*stage_.episodes, *environment, options_.protocol);
+    const EvaluateOptions how = common();
+    if (how.films) stage_.gallery = make_gallery(ctx_, model_, *stage_.episodes, how.gallery);
+    return stage_;
+  }
+
   // the file of finished episodes, one for all seeds; null when none was asked for
   KeptEpisodes* kept(const lewm::Statistics& statistics) {
     if (options_.kept.empty()) return nullptr;
@@ -207,19 +300,130 @@ class Run {
   i64 side_by_side_ = 0;
   TemporaryFolder folder_;
   std::optional<KeptEpisodes> kept_;
+  Stage stage_;
+};
+
+// All seeds played by all ranks of a world. Ranks that only help come to nothing.
+class RunOnRanks {
+ public:
+  RunOnRanks(dist::World& world, Options& options) : world_(world), options_(options) {
+    for (const u64 seed : options.seeds) {
+      if (std::find(seeds_.begin(), seeds_.end(), seed) == seeds_.end()) seeds_.push_back(seed);
+    }
+    all_ = options.protocol.episodes * static_cast<i64>(seeds_.size());
+  }
+
+  std::vector<Evaluation> play() {
+    stop_requested();  // from here on Ctrl-C is an orderly end
+    SharedEvaluation shared;
+    shared.seeds = seeds_;
+    shared.episodes = options_.protocol.episodes;
+    shared.silence_s = options_.ranks.silence_s;
+    shared.start = [this] { return start(); };
+    shared.group = [this] {
+      // the file of kept episodes, the model, the data: without them there is no evaluation
+      if (failure_) std::rethrow_exception(failure_);
+      return run_->group_for(world_.size());
+    };
+    shared.known = [this](u64 seed, i64 index) {
+      const auto& episodes = evaluations_.at(seed).episodes;
+      return std::any_of(episodes.begin(), episodes.end(),
+                         [index](const EpisodeRecord& one) { return one.index == index; });
+    };
+    shared.keep = [this](u64 seed, std::vector<EpisodeRecord> records) {
+      keep(seed, std::move(records));
+    };
+    shared.goes_on = [] { return !stop_requested(); };
+    shared.tell = tell_user;
+    check(evaluate_shared(world_, shared), "evaluation stopped after ", finished_, " of ", all_,
+          " episodes", options_.kept.empty() ? "" : "; they are in " + options_.kept);
+
+    std::vector<Evaluation> result;
+    if (world_.rank() != 0) return result;
+    for (const u64 seed : options_.seeds) {
+      auto& episodes = evaluations_.at(seed).episodes;
+      std::sort(episodes.begin(), episodes.end(),
+                [](const EpisodeRecord& a, const EpisodeRecord& b) { return a.index < b.index; });
+      result.push_back(evaluations_.at(seed));
+    }
+    return result;
+  }
+
+  const Run& run() const { return *run_; }
+
+ private:
+  // In the thread that plays, where everything of a device is done.
+  SharedEvaluation::Cases start() {
+    try {
+      const auto run = std::make_shared<Run>(
+          options_, options_.ranks.threads(world_, options_.device.chosen().threads));
+      if (world_.rank() == 0) {
+        for (const u64 seed : seeds_) evaluations_.emplace(seed, run->begun(seed));
+        run_ = run;
+      }
+      return [run](u64 seed, i64 first, i64 count, const dist::GoesOn& goes_on) {
+        return run->play_cases(seed, first, count, goes_on);
+      };
+    } catch (...) {
+      failure_ = std::current_exception();
+      throw;
+    }
+  }
+
+  void keep(u64 seed, std::vector<EpisodeRecord> records) {
+    film(options_, seed, records);
+    if (KeptEpisodes* file = run_->kept_file()) file->add(seed, records);
+    Evaluation& evaluation = evaluations_.at(seed);
+    for (EpisodeRecord& record : records) {
+      ++finished_;
+      reached_ += record.success;
+      evaluation.episodes.push_back(std::move(record));
+    }
+    // of a seed: until its last episode was there
+    evaluation.seconds = now_s() - begin_;
+    if (!progress_) progress_.emplace("evaluating", all_, "episodes");
+    progress_->update(finished_, std::to_string(reached_) + " reached");
+  }
+
+  dist::World& world_;
+  Options& options_;
+  std::vector<u64> seeds_;  // each once
+  i64 all_ = 0, finished_ = 0, reached_ = 0;
+  double begin_ = now_s();
+  std::optional<Progress> progress_;
+  // of rank 0
+  std::exception_ptr failure_;
+  std::shared_ptr<Run> run_;
+  std::map<u64, Evaluation> evaluations_;
 };
 
 void run(Options& options) {
-  if (!options.range.empty()) options.seeds = seeds_from_text(options.range);
-  Run evaluations_of(options);
+  const auto world = dist::join_world();
   std::vector<Evaluation> evaluations;
-  for (const u64 seed : options.seeds) evaluations.push_back(evaluations_of.play(seed));
-
-  nlohmann::json result =
-      json_from_evaluations(evaluations, {.table = options.table, .traces = options.trace});
-  evaluations_of.add_to(result);
-  if (result.contains("runs")) {
-    for (nlohmann::json& one : result["runs"]) evaluations_of.add_to(one);
+  nlohmann::json result;
+  const auto tell = [&](const Run& evaluations_of) {
+    result = json_from_evaluations(evaluations, {.table = options.table, .traces = options.trace});
+    evaluations_of.add_to(result);
+    result["ranks"] = world->size();
+    if (result.contains("runs")) {
+      for (nlohmann::json& one : result["runs"]) evaluations_of.add_to(one);
+    }
+  };
+  if (world->size() == 1) {
+    if (!options.range.empty()) options.seeds = seeds_from_text(options.range);
+    Run evaluations_of(options, options.device.chosen().threads);
+    for (const u64 seed : options.seeds) evaluations.push_back(evaluations_of.play(seed));
+    tell(evaluations_of);
+  } else {
+    try {
+      if (!options.range.empty()) options.seeds = seeds_from_text(options.range);
+    } catch (...) {
+      return dist::take_no_part(*world, std::current_exception());
+    }
+    RunOnRanks evaluations_of(*world, options);
+    evaluations = evaluations_of.play();
+    if (world->rank() != 0) return;
+    tell(evaluations_of.run());
   }
   if (!options.output.empty()) write_json(options.output, result);
   if (!options.report.empty()) write_report(options.report, evaluations);
@@ -237,8 +441,9 @@ void run(Options& options) {
 void add_eval(CLI::App& app, int&) {
   auto options = std::make_shared<Options>();
   Protocol& protocol = options->protocol;
-  auto* verb =
-      app.add_subcommand("eval", "play an environment with a model by the published protocol");
+  auto* verb = app.add_subcommand("eval",
+                                  "play an environment with a model by the published protocol; "
+                                  "mpirun -n N orrery eval: N ranks do it");
   verb->add_option("--env", options->environment,
                    "environment: tworoom, or pusht (as the official evaluation draws and drives "
                    "it), or one with its options")
@@ -304,6 +509,7 @@ void add_eval(CLI::App& app, int&) {
                    "write a page with films and figures, one HTML file");
   verb->add_option("--output", options->output, "write the result as JSON");
   options->device.add_to(*verb);
+  options->ranks.add_to(*verb);
   verb->add_flag("--json", options->json, "print one JSON object");
   verb->callback([options] { run(*options); });
 }

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <chrono>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/atomic_file.h"
@@ -141,6 +142,105 @@ TEST_F(Ranks, AJobThatIsKilledGoesOnWhereItWas) {
   EXPECT_THAT(command.err(), HasSubstr("of 400 episodes are there already, in "));
   EXPECT_TRUE(bytes("shared.h5") == bytes("alone.h5"));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "shared.h5.parts"));
+}
+
+// what an evaluation found, but for how long it took and on how many ranks
+nlohmann::json without_times(const nlohmann::json& value) {
+  nlohmann::json result = value;
+  if (value.is_object()) {
+    for (const char* key : {"ms", "plan_ms", "seconds", "ranks"}) result.erase(key);
+  }
+  if (value.is_structured()) {
+    for (auto& one : result) one = without_times(one);
+  }
+  return result;
+}
+
+class RanksEval : public Ranks {
+ protected:
+  // the shipped model, planning in a hurry
+  std::string eval(const std::string& name, const std::string& more = {},
+                   const std::string& size = "--episodes 9 --seed 3 8 --record-episodes 25") const {
+    return text(ORRERY_PROGRAM
+                " eval --env tworoom --model " ORRERY_SOURCE_DIR
+                "/models/tworoom --samples 30 --elites 5 --iterations 3 --table --trace --output ",
+                (folder_ / name).string(), " ", size, " ", more);
+  }
+  nlohmann::json found(const std::string& name) const {
+    return without_times(nlohmann::json::parse(bytes(name)));
+  }
+};
+
+TEST_F(RanksEval, AnEvaluationFindsTheSame) {
+  must_do(eval("alone.json"));
+  Command command(folder_, on_ranks(2) + eval("shared.json"));
+  ASSERT_EQ(command.wait(), 0) << command.err();
+  EXPECT_EQ(found("shared.json"), found("alone.json"));
+  EXPECT_EQ(found("shared.json").at("runs").size(), 2u);
+  // once, by rank 0
+  EXPECT_EQ(command.out().find("seed 3: "), command.out().rfind("seed 3: "));
+}
+
+TEST_F(RanksEval, ARankThatIsKilledIsToldOfAndItsEpisodesArePlayedByOthers) {
+  must_do(eval("alone.json"));
+  Command command(folder_, on_ranks(2, "--enable-recovery") +
+                               noting_rank_1(eval("shared.json", "--rank-silence 2 --resume " +
+                                                                     (folder_ / "kept").string())));
+  while (command.running() && !std::filesystem::exists(folder_ / "kept")) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  kill_rank_1();
+  ASSERT_EQ(command.wait(), 0) << command.err();
+  EXPECT_EQ(found("shared.json"), found("alone.json"));
+  // with one group in its hands, or none when it had just finished
+  if (command.err().find("rank 1 on ") != std::string::npos) {
+    EXPECT_THAT(command.err(), HasSubstr("it has said nothing for "));
+  }
+}
+
+TEST_F(RanksEval, AJobThatIsKilledGoesOnWhereItWas) {
+  must_do(eval("alone.json"));
+  const std::string again =
+      on_ranks(2) + noting_rank_1(eval("shared.json", "--resume " + (folder_ / "kept").string()));
+  {
+    Command command(folder_, again);
+    while (command.running() && !std::filesystem::exists(folder_ / "kept")) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    kill_rank_1();
+    command.wait();
+  }
+  const auto kept = nlohmann::json::parse(bytes("kept"));
+  Command command(folder_, again);
+  ASSERT_EQ(command.wait(), 0) << command.err();
+  EXPECT_EQ(found("shared.json"), found("alone.json"));
+  // what was kept was not played again: its times are those of the first run
+  const auto after = nlohmann::json::parse(bytes("kept"));
+  for (const auto& [seed, records] : kept.at("seeds").items()) {
+    for (const auto& record : records) {
+      EXPECT_THAT(after.at("seeds").at(seed), testing::Contains(record));
+    }
+  }
+}
+
+// the page has films, which travel too
+TEST_F(RanksEval, AReportShowsEveryEpisode) {
+  const std::string size = "--episodes 4 --record-episodes 8 --goal-offset 10";
+  const auto with_page = [&](const std::string& name) {
+    return eval(name + ".json", "--report " + (folder_ / (name + ".html")).string(), size);
+  };
+  must_do(with_page("alone"));
+  must_do(on_ranks(2) + with_page("shared"));
+  const auto films = [](const std::string& page) {
+    std::size_t count = 0;
+    for (auto at = page.find("data:image/"); at != std::string::npos;
+         at = page.find("data:image/", at + 1)) {
+      ++count;
+    }
+    return count;
+  };
+  EXPECT_EQ(films(bytes("shared.html")), films(bytes("alone.html")));
+  EXPECT_GE(films(bytes("shared.html")), 4u);
 }
 
 // without mpirun nothing of MPI is begun, whatever the build has
