@@ -95,6 +95,13 @@ void inspect(const InspectOptions& options) {
     told["columns"].push_back(std::move(entry));
     if (!options.json) std::cout << line.str() << "\n";
   }
+  for (const Episodes::Refusal& refusal : episodes->refused()) {
+    told["refused"].push_back({{"name", refusal.column}, {"why", refusal.why}});
+    if (!options.json) {
+      std::cout << "  " << std::left << std::setw(22) << refusal.column
+                << "cannot be read: " << refusal.why << "\n";
+    }
+  }
   if (options.json) std::cout << told.dump(1) << "\n";
 }
 

@@ -28,6 +28,11 @@ i64 Episodes::find_column(std::string_view column_name) const {
 i64 Episodes::column_index(std::string_view column_name) const {
   const i64 index = find_column(column_name);
   if (index >= 0) return index;
+  for (const Refusal& refusal : refused_) {
+    if (refusal.column == column_name) {
+      fail("cannot read column ", column_name, " of ", name_, ": ", refusal.why);
+    }
+  }
   std::string known;
   for (const Column& column : columns_) known += (known.empty() ? "" : ", ") + column.name;
   fail(name_, " has no column '", column_name, "'; it has ", known.empty() ? "none" : known);

@@ -36,9 +36,16 @@ class Episodes {
 
   const std::vector<Column>& columns() const { return columns_; }
   const Column& column(i64 index) const { return columns_[static_cast<std::size_t>(index)]; }
+  // Columns that cannot be read, and why; the others can be all the same.
+  struct Refusal {
+    std::string column;
+    std::string why;
+  };
+  const std::vector<Refusal>& refused() const { return refused_; }
   // index of a column, or -1
   i64 find_column(std::string_view name) const;
-  // index of a column that must be there: otherwise an error that lists those that are
+  // index of a column that must be there: otherwise an error that lists those that are, or says why
+  // it cannot be read
   i64 column_index(std::string_view name) const;
 
   // Rows that are stored and decoded together: who reads windows in the order of chunks decodes
@@ -60,6 +67,7 @@ class Episodes {
   virtual void do_read(i64 column, i64 begin, i64 end, i64 stride, std::byte* out) const = 0;
 
   std::vector<Column> columns_;
+  std::vector<Refusal> refused_;
 
  private:
   std::string name_;

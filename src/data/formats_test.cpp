@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/random.h"
 #include "data/convert.h"
@@ -219,6 +220,24 @@ TEST_F(Formats, AFileIsReadWhileItIsWritten) {
   expect_sample(*episodes, episodes->count(), true);
   writer->finish();
   expect_sample(*open_episodes(folder_ / "a.h5"), 40, true);
+}
+
+TEST_F(Formats, WhatCannotBeReadIsTold) {
+  const auto path = write("a.zarr", {});
+  const auto about = path / "data" / "state" / ".zarray";
+  std::string words = read_file(about, 1 << 16);
+  words.replace(words.find("<f8"), 3, "<U2");
+  write_file(about, words);
+  const auto episodes = open_episodes(path);
+  EXPECT_EQ(episodes->columns().size(), sample_columns().size() - 1);
+  ASSERT_EQ(episodes->refused().size(), 1u);
+  EXPECT_EQ(episodes->refused()[0].column, "state");
+  try {
+    episodes->column_index("state");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("<U2"), std::string::npos) << error.what();
+  }
 }
 
 TEST_F(Formats, GivenUpLeavesNothing) {

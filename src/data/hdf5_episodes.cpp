@@ -63,7 +63,7 @@ class Hdf5Episodes final : public ChunkedEpisodes {
       // a column of text, say, is none of ours; pixels and actions that cannot be read are worth a
       // sentence
       if (!stored.refusal.empty()) {
-        refused_.push_back(text("column ", stored.name, ": ", stored.refusal));
+        refused_.push_back({stored.name, stored.refusal});
         continue;
       }
       // more rows than the episodes need: those of an episode that was not finished
@@ -73,8 +73,11 @@ class Hdf5Episodes final : public ChunkedEpisodes {
       columns_.push_back({stored.name, stored.dtype, stored.row});
       stored_.push_back(i);
     }
-    check(!columns_.empty(), name(), " has no column that can be read",
-          refused_.empty() ? "" : "; ", refused_.empty() ? "" : refused_.front());
+    if (columns_.empty() && !refused_.empty()) {
+      fail(name(), " has no column that can be read; column ", refused_[0].column, ": ",
+           refused_[0].why);
+    }
+    check(!columns_.empty(), name(), " has no column that can be read");
   }
 
   i64 chunk_rows(i64 index) const override {
@@ -109,7 +112,6 @@ class Hdf5Episodes final : public ChunkedEpisodes {
 
   std::unique_ptr<Hdf5Reader> reader_;
   std::vector<i64> stored_;  // the reader's index of each column
-  std::vector<std::string> refused_;
 };
 
 }  // namespace

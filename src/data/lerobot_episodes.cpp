@@ -295,6 +295,9 @@ class LeRobotEpisodes final : public TableEpisodes {
         const ParquetColumn& about = reader.columns()[static_cast<std::size_t>(c)];
         const bool camera = std::count(layout_.embedded.begin(), layout_.embedded.end(),
                                        about.name) != 0;  // a record of bytes and a path
+        if (!about.refusal.empty() && !camera && left_out.count(about.name) == 0) {
+          refused_.push_back({alias(about.name, layout_), about.refusal});
+        }
         if (!about.refusal.empty() || camera) {
           left_out.insert(about.name);
           continue;

@@ -46,13 +46,12 @@ class ZarrEpisodes final : public ChunkedEpisodes {
   ZarrEpisodes(std::unique_ptr<ZarrReader> reader, const OpenOptions& options)
       : ChunkedEpisodes(reader->name(), lengths_in(*reader), options.cache_bytes),
         reader_(std::move(reader)) {
-    std::string refused;
     for (i64 i = 0; i < static_cast<i64>(reader_->arrays().size()); ++i) {
       const ZarrArray& array = reader_->arrays()[static_cast<std::size_t>(i)];
       if (array.path.compare(0, kData.size(), kData) != 0) continue;
       const std::string column = array.path.substr(kData.size());
       if (!array.refusal.empty()) {
-        refused = text("; ", column, ": ", array.refusal);
+        refused_.push_back({column, array.refusal});
         continue;
       }
       // more rows than the episodes need: those of an episode that was not finished
@@ -61,7 +60,11 @@ class ZarrEpisodes final : public ChunkedEpisodes {
       columns_.push_back({column, array.dtype, array.row});
       stored_.push_back(i);
     }
-    check(!columns_.empty(), name(), " has no column that can be read", refused);
+    if (columns_.empty() && !refused_.empty()) {
+      fail(name(), " has no column that can be read; column ", refused_[0].column, ": ",
+           refused_[0].why);
+    }
+    check(!columns_.empty(), name(), " has no column that can be read");
   }
 
   i64 chunk_rows(i64 index) const override { return array(index).chunk_rows; }
