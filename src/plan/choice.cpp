@@ -1,5 +1,6 @@
 #include "plan/choice.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -54,6 +55,11 @@ PlannerChoice follow_upstream(PlannerChoice choice, const std::string& version) 
 std::unique_ptr<Planner> make_planner(Context& ctx, const PlannerChoice& choice,
                                       const PlanSizes& sizes, const ActionScale& scale,
                                       Noise& noise) {
+  const auto& names = planner_names();
+  std::string known;
+  for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
+  check(std::find(names.begin(), names.end(), choice.name) != names.end(), "planner is \"",
+        choice.name, "\", needed one of ", known);
   if (descends(choice.name)) {
     check(!choice.action_limit, choice.name, ": action limits are of planners that sample, ",
           choice.action_limit.value_or(0.0), " was given");
@@ -130,9 +136,7 @@ std::unique_ptr<Search> make_search(Context& ctx, const PlannerChoice& choice,
                              .nan = choice.nan},
         sizes, noise);
   }
-  std::string known;
-  for (const std::string& name : planner_names()) known += (known.empty() ? "" : ", ") + name;
-  check(choice.name == "mppi", "planner is \"", choice.name, "\", needed one of ", known);
+  check(choice.name == "mppi", "planner is \"", choice.name, "\", one that samples was needed");
   return std::make_unique<Mppi>(ctx,
                                 MppiConfig{.samples = choice.samples,
                                            .elites = choice.elites,
