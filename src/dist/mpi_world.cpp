@@ -3,7 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <cstring>
+#include <cstdlib>
 #include <list>
 
 #include "base/error.h"
@@ -58,6 +58,9 @@ class MpiWorld final : public World {
  public:
   explicit MpiWorld(const Launch& launch) : World(launch.rank, launch.size) {
     host_ = this_host();
+    // Open MPI would tell it in a page, and end the process
+    check(launch.launcher != "srun" || std::getenv("PMIX_NAMESPACE") != nullptr, "srun started ",
+          launch.size, " processes that cannot reach each other: start them by srun --mpi=pmix");
     int ready = 0;
     MPI_Initialized(&ready);
     check(ready == 0, "this process has joined the other ranks already");
@@ -69,7 +72,8 @@ class MpiWorld final : public World {
     MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
     MPI_Comm_size(MPI_COMM_WORLD, &size_);
     check(size_ == launch.size, launch.launcher, " started ", launch.size,
-          " processes, and MPI knows of ", size_, ": with Slurm, start them by srun --mpi=pmix");
+          " processes, and MPI knows of ", size_,
+          ": was this Open MPI built for another launcher?");
     threads_ = share_of_cores();
     going_.resize(static_cast<std::size_t>(size_));
   }
