@@ -121,12 +121,13 @@ std::string hdf5_reason() {
     const std::size_t begin = system + kSystem.size();
     reason = reason.substr(begin, reason.find('\'', begin) - begin);
   }
-  if (reason.find("bad version number for datatype message") != std::string::npos) {
+  // of a type, or of where chunks lie
+  if (reason.find("bad version number for") != std::string::npos) {
     unsigned major = 0, minor = 0, patch = 0;
     H5get_libversion(&major, &minor, &patch);
-    reason = text("its type is stored in a newer version of the format (HDF5 2.0) than libhdf5 ",
-                  major, ".", minor, ".", patch,
-                  " reads; write the file with the bounds of HDF5 1.14 or older");
+    reason =
+        text("it is stored in a newer version of the format (HDF5 2.0) than libhdf5 ", major, ".",
+             minor, ".", patch, " reads; write the file with the bounds of HDF5 1.14 or older");
   }
   return reason.empty() ? "libhdf5 gives no reason" : reason;
 }
