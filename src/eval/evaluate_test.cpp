@@ -158,6 +158,28 @@ TEST(Evaluate, AnEpisodeDoesNotDependOnWhatIsPlayedBesideIt) {
   }
 }
 
+TEST(Evaluate, PlannersThatDescendKeepEpisodesApartToo) {
+  Context ctx({.threads = 2});
+  const Recording recording(ctx, 5);
+  const auto environment = make_environment("tworoom");
+  Protocol protocol = small_protocol(4);
+  protocol.planner.samples = 3;
+  protocol.planner.batch_size = 0;
+  protocol.planner.descent.grad_clip = 0.5;  // of everything that is planned for together
+  const auto cases = load_cases(*recording, *environment, protocol);
+  for (const char* name : {"gradient", "lagrangian"}) {
+    protocol.planner.name = name;
+    // multipliers are kept from plan to plan
+    if (protocol.planner.name == "lagrangian") protocol.planner.descent.limits.action_energy = 0.1;
+    const auto together = played_in_groups(ctx, protocol, cases, {{0, 1, 2, 3}});
+    const auto split = played_in_groups(ctx, protocol, cases, {{3, 1}, {2}, {0}});
+    for (std::size_t e = 0; e < cases.size(); ++e) {
+      EXPECT_EQ(deed_of(together[e]), deed_of(split[e])) << name << ", case " << e;
+      EXPECT_FALSE(together[e].plans[0].trace.gradient_norm.empty()) << name;
+    }
+  }
+}
+
 TEST(Evaluate, HistoryIsWhatWasSeenAndDone) {
   Context ctx({.threads = 2});
   const Recording recording(ctx, 5);
