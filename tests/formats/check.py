@@ -85,6 +85,34 @@ def check_hdf5(folder, truth):
                 expect("snappy" in name, f"h5py reads {name}: {error}")
 
 
+def check_hdf5_indexes(folder, truth):
+    """Files of others: every index of chunks that the library has, at every bound of the format that we can read."""
+    pixels, rows = truth["pixels"], len(truth["pixels"])
+    whole = pixels.shape[1:]
+    kinds = {
+        "contiguous": {},
+        "fixed": {"chunks": (100, *whole)},
+        "extensible": {"chunks": (100, *whole), "maxshape": (None, *whole)},
+        "tree": {"chunks": (100, *whole), "maxshape": (None, None, *whole[1:])},
+        "single": {"chunks": (rows, *whole)},
+    }
+    for bounds in (("earliest", "latest"), ("v108", "v108"), ("v110", "v110"), ("v112", "v112"), ("v114", "v114")):
+        for kind, storage in kinds.items():
+            for packed in (False, True):
+                if packed and (not plugin or kind == "contiguous"):
+                    continue
+                name = f"{bounds[0]}_{kind}{'_blosc' if packed else ''}.h5"
+                try:
+                    with h5py.File(folder / name, "w", libver=bounds) as f:
+                        settings = {**storage, **(plugin.Blosc(cname="zstd", shuffle=2) if packed else {})}
+                        for k, v in truth.items():
+                            f.create_dataset(k, data=v, **(settings if k == "pixels" else {}))
+                except ValueError:
+                    continue  # this library does not know the bounds
+                orrery("data", "convert", folder / name, folder / "back.h5", "--layout", "current")
+                expect_rows(read_h5(folder / "back.h5"), truth, f"h5py's {name} is read")
+
+
 def check_official(folder, truth):
     try:
         from stable_worldmodel.data.format import get_format
@@ -274,6 +302,7 @@ def main():
                "--image-size", 96, "--layout", "current", "--output", folder / "plain.h5")
         truth = read_h5(folder / "plain.h5")
         check_hdf5(folder, truth)
+        check_hdf5_indexes(folder, truth)
         check_zarr(folder, truth)
         orrery("data", "convert", folder / "plain.h5", folder / "folder")
         orrery("data", "convert", folder / "folder", folder / "folder.h5")
