@@ -41,7 +41,9 @@ class Pilot {
   //   latents    [n, D]
   void set_goals(i64 first, View<const u8, 4> pictures);
   void set_goal_latents(i64 first, View<const float, 2> latents);
-  // The latents of pictures that goals may be of, [n, D]: for sequences of them.
+  // The latents of pictures that goals may be of, [n, D]: for sequences of them. They pass through
+  // where a plan's present is kept, so read_latents and imagine come before this or after the next
+  // plan.
   void encode_goals(View<const u8, 4> pictures, View<float, 2> latents);
   // Several goals [n, D] of one environment, one after the other. Before a plan the environment is
   // seen, and where the sequence says so, the next goal becomes its goal: that takes one more
