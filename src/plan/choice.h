@@ -30,8 +30,7 @@ struct PlannerChoice {
 
   // icem
   double noise_beta = 2;
-  std::optional<double>
-      momentum;  // not said: 0.1 for icem, 0 for categorical-cem, which has it too
+  std::optional<double> momentum;  // also of categorical-cem; not said: 0.1, there 0
   i64 keep = 5;
   IcemAnswer answer = IcemAnswer::mean;
 

@@ -12,9 +12,8 @@ namespace orrery {
 // before with nan_first.
 //
 //   costs   [group, samples]
-//   order   [group, samples]   order[e, 0 ... count-1] are the sample numbers of the count lowest,
-//   best
-//                              first; the rest is scratch
+//   order   [group, samples]; order[e, 0 ... count - 1] are the sample numbers of the count lowest,
+//           best first; the rest is scratch
 //
 // exact
 template <typename T>

@@ -46,9 +46,8 @@ struct SearchSettings {
   i64 elites = 0;
   i64 iterations = 0;
   double initial_std = 1;
-  double enough_std =
-      0;               // end early when the spread of every environment is no more, see advance()
-  i64 batch_size = 1;  // environments planned together, 0: all
+  double enough_std = 0;  // end early when the spread of every environment is no more: advance()
+  i64 batch_size = 1;     // environments planned together, 0: all
   NanCosts nan = NanCosts::never_win;
   bool nan_first = false;  // NaN costs rank before every number
   i64 categories = 0;      // actions are choices among so many, and mean is their probabilities
@@ -66,11 +65,11 @@ struct SearchSettings {
 // arguments whatever is planned: it can be captured once and replayed. `plan` does the pieces below
 // in their order; captured work does them with begin, iterate and finish recorded:
 //
-//   prepare(request, first, group)          host: what the plan begins with, into page-locked
-//   memory begin(ctx, dynamics, first, group)      uploads it iterate(ctx, dynamics, first, group)
-//   one iteration; nothing of it is decided on the host finish(ctx) downloads answers, into
-//   page-locked memory hand_over(result, first, group)         host: from there to the caller;
-//   after ctx.synchronize()
+//   prepare     host: what the plan begins with, into page-locked memory
+//   begin       uploads it
+//   iterate     one iteration; nothing of it is decided on the host
+//   finish      downloads answers, into page-locked memory
+//   hand_over   host: from there to the caller; after ctx.synchronize()
 //
 // Request and result lie in host memory. T = double: CPU only.
 template <typename T>
