@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <charconv>
 #include <condition_variable>
@@ -286,7 +287,7 @@ class Joiner {
 
   void join(BlockOfEpisodes block) {
     const Parts::Part part = parts_.open(block);
-    for (i64 e = 0; e < part.reader.count(); ++e) {
+    for (i64 e = 0; e < part.reader.count() && !stopping_; ++e) {
       part.reader.unpack(e, episode_);
       pointers_.clear();
       for (const auto& column : episode_.values) pointers_.push_back(column.data());
@@ -307,7 +308,7 @@ class Joiner {
   std::condition_variable changed_;
   std::map<i64, BlockOfEpisodes> ready_;  // by first episode
   std::exception_ptr failure_;
-  bool stopping_ = false;
+  std::atomic<bool> stopping_ = false;
   std::thread thread_;  // last: it uses the rest
 };
 
@@ -328,7 +329,10 @@ class Collector {
     };
     work.goes_on = [this] {
       if (joiner_) joiner_->must_be_well();
-      return progress_(episodes_, rows_);
+      if (progress_(episodes_, rows_)) return true;
+      // mpirun gives who is asked to end one second: what is half-made goes first
+      joiner_.reset();
+      return false;
     };
     work.tell = [this](const dist::RankFailure& failure) {
       const std::string what = failure.unit < 0 ? "" : BlockOfEpisodes::of(failure.unit).words();
