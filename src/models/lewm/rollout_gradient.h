@@ -4,6 +4,7 @@
 
 #include "base/function_ref.h"
 #include "models/lewm/rollout.h"
+#include "models/lewm/rollout_trace.h"
 
 namespace orrery::lewm {
 
@@ -21,15 +22,6 @@ struct RolloutPiece {
 using LatentSlopes =
     FunctionRef<void(const RolloutPiece& piece, View<const float, 3> last, View<float, 3> slopes)>;
 
-// Frames that one prediction takes through the predictor: of the window that starts at `left`
-// those from `first` to `newest`; keys and values of [left, first) are there from the passes
-// before.
-struct RolloutPass {
-  i64 left, first, newest;
-  i64 frames() const { return newest - first + 1; }
-  i64 keys() const { return newest - left + 1; }
-};
-
 // A matrix of the model for the way back: dx = dy W.
 struct BackwardWeights {
   PackedMatrix smooth, action_up, action_down, condition, input, output, head_up, head_down;
@@ -38,9 +30,6 @@ struct BackwardWeights {
   };
   std::vector<Layer> layers;
 };
-
-// What one worker keeps of a piece between the passes; defined with the arithmetic.
-struct RolloutTrace;
 
 // How plans' outcomes change with their actions: rollout() once more, keeping what the way back
 // needs, and then the way back through the window's passes, newest first. The context's latents
@@ -56,8 +45,6 @@ class RolloutGradient {
  public:
   // Context and model outlive it.
   RolloutGradient(Context& ctx, const Model& model, RolloutSizes sizes);
-  RolloutGradient(RolloutGradient&&) noexcept;
-  ~RolloutGradient();
 
   // gradient += d (what `slopes` are of) / d actions
   //
