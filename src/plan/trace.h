@@ -31,8 +31,9 @@ struct PlanTrace {
 
 // The columns by name, in the order in which they are shown.
 struct TraceColumn {
+  using Values = std::vector<double> PlanTrace::*;
   const char* name;
-  std::vector<double> PlanTrace::*values;
+  Values values;
 };
 inline constexpr std::array<TraceColumn, 10> kTraceColumns = {{
     {"best_cost", &PlanTrace::best_cost},
