@@ -45,7 +45,8 @@ Figure step_figure(const std::string& name, bool draws) {
         if (stays_near) m->environment->weak_action(action);
         const Step told = m->environment->step(action);
         if (draws) m->environment->render(m->frame.view<u8, 3>());
-        if (told.terminated) m->environment->reset(++m->resets);
+        // episodes of recordings are as long; without an end the block is soon out of the picture
+        if (told.terminated || step % 100 == 99) m->environment->reset(++m->resets);
       }
     };
     ready.check = [m] {
