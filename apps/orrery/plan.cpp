@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
@@ -50,6 +52,8 @@ void add_goals(const std::string& path, std::vector<GivenGoal>& goals) {
   check(latents.rank() == 1 || latents.rank() == 2, path, ": latents of goals are ",
         latents.shape(), ", one row or several were needed");
   const auto values = latents.span<float>();
+  check(std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); }), path,
+        ": latents of goals must be finite numbers");
   const i64 width = latents.size(latents.rank() - 1);
   for (i64 at = 0; at < latents.numel(); at += width) {
     goals.push_back({{}, {values.begin() + at, values.begin() + at + width}});
@@ -114,6 +118,10 @@ void add_plan(CLI::App& app, int& result) {
     for (const GivenGoal& one : given) goals.push_back(one.goal());
     options->planner.apply_to(options->plan);
     const PlannedActions plan = model.plan(picture_of(now), goals, options->plan);
+    // what answers then was chosen by nothing
+    check(std::isfinite(plan.cost),
+          "no candidate had a finite cost: the model's weights, its pictures' latents or "
+          "the goals are out of range");
     std::optional<DecisionReport> checked;
     if (!options->check_with.empty()) {
       check(goals.size() == 1 && goals[0].latent.empty(),

@@ -181,10 +181,7 @@ void Hdf5Reader::open() {
   file_bytes_ = handles_->source.size();
   const Hdf5Lock lock;
   try {
-    const auto open_file = [&] {
-      handles_->file = handles_->source.open(name_);
-      check(handles_->file.valid(), "cannot read ", name_, " as HDF5: ", hdf5_reason());
-    };
+    const auto open_file = [&] { handles_->file = handles_->source.open(name_); };
     open_file();
     const std::vector<Link> links = root_links();
     bool changed = false;

@@ -131,10 +131,15 @@ hid_t driver() {
 }  // namespace
 
 Hdf5Handle Hdf5Source::open(const std::string& name) {
+  constexpr i64 kSignatureBytes = 8;
+  check(size() >= kSignatureBytes, "cannot read ", name, " as HDF5: it has ", size(), " bytes");
   const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   const DriverInfo info = {this};
   H5Pset_driver(access.id(), driver(), &info);
-  return Hdf5Handle(H5Fopen(name.c_str(), H5F_ACC_RDONLY, access.id()), H5Fclose);
+  Hdf5Handle file(H5Fopen(name.c_str(), H5F_ACC_RDONLY, access.id()), H5Fclose);
+  // here, for closing `access` makes libhdf5 forget why
+  check(file.valid(), "cannot read ", name, " as HDF5: ", hdf5_reason());
+  return file;
 }
 
 namespace {

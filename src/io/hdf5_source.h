@@ -39,7 +39,7 @@ class Hdf5Source {
   // bytes [offset, offset + out.size()) as libhdf5 shall see them; zeros beyond the end
   void read(u64 offset, std::span<std::byte> out) const;
 
-  // Opens it through libhdf5, read only; under the lock.
+  // Opens it through libhdf5, read only; under the lock. Error with its reason when it cannot.
   Hdf5Handle open(const std::string& name);
 
   // Where libhdf5 would read values from: runs `body`, which makes it read them, and notes the
