@@ -26,7 +26,8 @@ struct Options {
   RankOptions ranks;
   std::string output;
   std::string layout = "release";
-  std::string demonstrations;
+  std::vector<std::string> demonstrations;
+  std::string fold, without_fold;
   float noise = 0;
   // given on the command line, not left to what suits the policy and the environment
   bool has_noise = false;
@@ -47,9 +48,20 @@ void complete(Options& options) {
   recording.replay_moves = !options.in_place;
   check(options.demonstrations.empty() == (recording.policy != "replay"),
         "--demonstrations FILE goes with --policy replay, and the other way round");
+  check(!options.demonstrations.empty() || (options.fold.empty() && options.without_fold.empty()),
+        "--fold and --without-fold choose among --demonstrations, and there are none");
   if (options.demonstrations.empty()) return;
-  const auto shown =
-      std::make_shared<std::vector<Demonstration>>(read_demonstrations(options.demonstrations));
+  auto shown = std::make_shared<std::vector<Demonstration>>();
+  for (const std::string& file : options.demonstrations) {
+    for (Demonstration& one : read_demonstrations(file)) shown->push_back(std::move(one));
+  }
+  if (!options.fold.empty()) {
+    *shown = choose(std::move(*shown), fold_from_text(options.fold, "--fold"), false);
+  }
+  if (!options.without_fold.empty()) {
+    *shown =
+        choose(std::move(*shown), fold_from_text(options.without_fold, "--without-fold"), true);
+  }
   if (!options.has_steps) {
     recording.max_steps = 1;
     for (const Demonstration& one : *shown) {
@@ -142,7 +154,12 @@ void add_record(CLI::App& app, int&) {
   auto* noise = verb->add_option("--noise", options->noise,
                                  "standard deviation on actions [expert: 2, replay: 0.05]");
   verb->add_option("--demonstrations", options->demonstrations,
-                   "what replay plays: a recording, or npz with action, state, episode_ends");
+                   "what replay plays: a recording, or npz with action, state, episode_ends; "
+                   "several are one after the other");
+  auto* fold = verb->add_option("--fold", options->fold,
+                                "K/N: play demonstrations K, K+N, K+2N, ... alone (from 0)");
+  verb->add_option("--without-fold", options->without_fold, "K/N: play all but those")
+      ->excludes(fold);
   verb->add_flag("--in-place", options->in_place,
                  "replay where it was recorded, not turned and shifted");
   verb->add_option("--layout", options->layout,

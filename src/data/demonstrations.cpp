@@ -1,5 +1,6 @@
 #include "data/demonstrations.h"
 
+#include <charconv>
 #include <cmath>
 
 #include "base/error.h"
@@ -57,6 +58,31 @@ std::vector<Demonstration> read_demonstrations(const std::filesystem::path& path
     demonstrations.push_back(std::move(shown));
   }
   return demonstrations;
+}
+
+Fold fold_from_text(const std::string& text, const std::string& where) {
+  const auto number = [](const char* begin, const char* end, i64& value) {
+    const auto [stop, error] = std::from_chars(begin, end, value);
+    return error == std::errc() && stop == end;
+  };
+  Fold fold;
+  const std::size_t slash = text.find('/');
+  const char* const begin = text.data();
+  const bool read = slash != std::string::npos && number(begin, begin + slash, fold.remainder) &&
+                    number(begin + slash + 1, begin + text.size(), fold.folds);
+  check(read && fold.remainder >= 0 && fold.remainder < fold.folds, where, ": ", text,
+        " is no fold, K/N with 0 <= K < N is needed, such as 6/7");
+  return fold;
+}
+
+std::vector<Demonstration> choose(std::vector<Demonstration> all, const Fold& fold, bool others) {
+  std::vector<Demonstration> chosen;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (fold.has(static_cast<i64>(i)) != others) chosen.push_back(std::move(all[i]));
+  }
+  check(!chosen.empty(), "of ", all.size(), " demonstrations fold ", fold.remainder, "/",
+        fold.folds, others ? " leaves none" : " has none");
+  return chosen;
 }
 
 }  // namespace orrery

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "env/pusht_replay.h"
@@ -17,5 +18,20 @@ namespace orrery {
 // Refused, in one sentence: other widths, numbers that are not finite, ends that do not rise to the
 // number of rows.
 std::vector<Demonstration> read_demonstrations(const std::filesystem::path& path);
+
+// Demonstrations `remainder`, `remainder` + `folds`, ... of a list: what is held out when a model
+// is to be judged on episodes it cannot have learnt from, and what is left.
+struct Fold {
+  i64 remainder = 0;
+  i64 folds = 1;
+
+  bool has(i64 index) const { return index % folds == remainder; }
+};
+
+// "6/7": 0 <= 6 < 7. `where` names the option in the error's sentence.
+Fold fold_from_text(const std::string& text, const std::string& where);
+
+// Those in the fold, or all others; none left is an error.
+std::vector<Demonstration> choose(std::vector<Demonstration> all, const Fold& fold, bool others);
 
 }  // namespace orrery

@@ -107,5 +107,28 @@ TEST(Demonstrations, RecordingsOfReplaysAreDemonstrations) {
   }
 }
 
+TEST(Demonstrations, FoldsShareThemOut) {
+  std::vector<Demonstration> all(7);
+  for (std::size_t i = 0; i < 7; ++i) all[i].states.push_back({static_cast<double>(i), 0, 0, 0, 0});
+  const auto numbers = [&](const std::string& fold, bool others) {
+    std::vector<double> of;
+    for (const Demonstration& one : choose(all, fold_from_text(fold, "--fold"), others)) {
+      of.push_back(one.states[0][0]);
+    }
+    return of;
+  };
+  EXPECT_THAT(numbers("2/3", false), testing::ElementsAre(2, 5));
+  EXPECT_THAT(numbers("2/3", true), testing::ElementsAre(0, 1, 3, 4, 6));
+  EXPECT_THAT([&] { numbers("0/1", true); },
+              ThrowsMessage<Error>(HasSubstr("of 7 demonstrations fold 0/1 leaves none")));
+  EXPECT_THAT([&] { numbers("8/9", false); },
+              ThrowsMessage<Error>(HasSubstr("of 7 demonstrations fold 8/9 has none")));
+  for (const char* wrong : {"", "3", "3/3", "-1/3", "1/0", "1/3x", "a/b", "1/"}) {
+    EXPECT_THAT([&] { fold_from_text(wrong, "--fold"); },
+                ThrowsMessage<Error>(HasSubstr("is no fold")))
+        << wrong;
+  }
+}
+
 }  // namespace
 }  // namespace orrery
