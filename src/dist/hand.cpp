@@ -11,8 +11,9 @@ namespace {
 
 constexpr std::size_t kHead = 1 + sizeof(i64);
 
-// what is being thrown, in words
-std::string reason() {
+}  // namespace
+
+std::string reason_thrown() {
   try {
     throw;
   } catch (const std::exception& error) {
@@ -21,8 +22,6 @@ std::string reason() {
     return "an exception that says nothing";
   }
 }
-
-}  // namespace
 
 // the kind, the unit, and the text as it is; all ranks are of one build, on machines of one kind
 std::string bytes_of(Note note) {
@@ -33,7 +32,7 @@ std::string bytes_of(Note note) {
 }
 
 Note note_from(std::string bytes) {
-  check(bytes.size() >= kHead && bytes[0] >= 0 && bytes[0] <= static_cast<char>(Note::Kind::leave),
+  check(bytes.size() >= kHead && bytes[0] >= 0 && bytes[0] <= static_cast<char>(Note::Kind::piece),
         "a message of ", bytes.size(), " bytes from another rank is none of ours");
   Note note;
   note.kind = static_cast<Note::Kind>(bytes[0]);
@@ -96,11 +95,11 @@ void Hand::run() {
                                                         })});
       } catch (...) {
         // what was dropped half-way did not fail
-        if (!stopping_) say({.kind = Note::Kind::failed, .unit = *unit, .text = reason()});
+        if (!stopping_) say({.kind = Note::Kind::failed, .unit = *unit, .text = reason_thrown()});
       }
     }
   } catch (...) {
-    say({.kind = Note::Kind::useless, .text = reason()});
+    say({.kind = Note::Kind::useless, .text = reason_thrown()});
   }
   ended_ = true;
 }

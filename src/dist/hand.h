@@ -12,7 +12,7 @@
 
 namespace orrery::dist {
 
-// What ranks say to each other while they share work.
+// What ranks say to each other while they share work, or work in lockstep.
 struct Note {
   enum class Kind : char {
     // to rank 0
@@ -27,6 +27,8 @@ struct Note {
     unit,    // to be done
     finish,  // no more units come, and nobody wants the rest
     leave,   // text: "together", or empty
+    // between any two ranks in lockstep
+    piece,  // unit: number of the call; text: its bytes
   };
   Kind kind = Kind::alive;
   i64 unit = -1;
@@ -36,6 +38,8 @@ struct Note {
 std::string bytes_of(Note note);
 // Error: bytes that are no note.
 Note note_from(std::string bytes);
+// In a handler: what is being thrown, in words.
+std::string reason_thrown();
 
 // A thread that does units, one after the other, so that its rank can listen meanwhile.
 class Hand {
