@@ -1,5 +1,6 @@
 #include <iomanip>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -28,8 +29,8 @@ class Narrator : public train::Observer {
  public:
   explicit Narrator(std::ostream& out) : out_(out) {}
 
-  // of the newest validation
-  std::optional<train::ValidationReport> held_out;
+  // the newest value of everything that was measured
+  std::map<std::string, double> measures;
 
   void began(i64 parameters, i64 first_step, i64 steps) override {
     out_ << "model of " << parameters << " parameters, steps " << first_step << " to " << steps
@@ -48,13 +49,18 @@ class Narrator : public train::Observer {
     progress_->update(step - first_, note.str());
   }
 
-  void validated(i64 step, const train::ValidationReport& report) override {
-    held_out = report;
-    out_ << std::fixed << std::setprecision(4) << "held out at step " << step << ": prediction "
-         << report.losses.prediction << ", sigreg " << report.losses.sigreg << ", latent std "
-         << report.latent_std << ", effective rank " << std::setprecision(2)
-         << report.effective_rank << std::endl;
+  void measured(i64 step, const std::vector<train::Measure>& values) override {
+    out_ << "held out at step " << step << ":";
+    const char* between = " ";
+    for (const train::Measure& measure : values) {
+      measures[measure.name] = measure.value;
+      out_ << between << measure.name << " " << std::setprecision(4) << measure.value;
+      between = ", ";
+    }
+    out_ << std::endl;
   }
+
+  void noticed(const std::string& sentence) override { out_ << sentence << std::endl; }
 
   bool wants_to_stop() override { return stop_requested(); }
 
@@ -114,11 +120,11 @@ void train_model(const Options& options, int& result) {
 
   Context ctx({.threads = options.threads});
   train::Outcome outcome;
-  std::optional<train::ValidationReport> held_out;
+  std::map<std::string, double> measures;
   {
     Narrator narrator(out);
     outcome = train::train(ctx, run, data, narrator);
-    held_out = narrator.held_out;
+    measures = narrator.measures;
   }
   if (options.json) {
     nlohmann::json object = {{"output", options.output},
@@ -126,12 +132,7 @@ void train_model(const Options& options, int& result) {
                              {"finished", outcome.kind == train::Outcome::Kind::finished},
                              {"training_windows", data.training_windows()},
                              {"validation_windows", data.validation_windows()}};
-    if (held_out) {
-      object["validation"] = {{"prediction", held_out->losses.prediction},
-                              {"sigreg", held_out->losses.sigreg},
-                              {"latent_std", held_out->latent_std},
-                              {"effective_rank", held_out->effective_rank}};
-    }
+    if (!measures.empty()) object["validation"] = measures;
     std::cout << object.dump() << std::endl;
   }
   if (outcome.kind != train::Outcome::Kind::finished) {

@@ -1,78 +1,104 @@
 #include "train/checkpoint.h"
 
-#include <cstdio>
-
+#include "io/json.h"
 #include "io/safetensors.h"
 
 namespace orrery::train {
 
 namespace {
 
-const char* const kFingerprint = "fingerprint";
+using nlohmann::json;
 
-Tensor scalar(i64 value) { return Tensor::of<i64>(Shape{}, std::span<const i64>(&value, 1)); }
+// keys of the file's metadata
+const char* const kDescription = "description";
+const char* const kNotes = "notes";
 
-// a block of the file into a block of the same size
-void restore(const TensorMap& file, const char* name, const std::string& path, Tensor& into) {
-  const auto at = file.find(name);
-  check(at != file.end(), path, ": ", name, " is missing");
-  check(at->second.dtype() == into.dtype() && at->second.shape() == into.shape(), path, ": ", name,
-        " is ", at->second.dtype(), " ", at->second.shape(), ", needed ", into.dtype(), " ",
-        into.shape());
-  into = at->second.clone();
+json metadata_value(const Metadata& metadata, const char* key, const std::string& where) {
+  const auto at = metadata.find(key);
+  check(at != metadata.end(), where, " is not a checkpoint: it has no ", key);
+  const json value = parse_json(at->second, where + ": " + key);
+  check(value.is_object(), where, ": ", key, " is ", value.type_name(), ", an object was needed");
+  return value;
 }
 
-i64 count(const TensorMap& file, const char* name, const std::string& path) {
-  Tensor value = scalar(0);
-  restore(file, name, path, value);
-  const i64 number = value.data<i64>()[0];
-  check(number >= 0, path, ": ", name, " is ", number, ", a number not below 0 was needed");
-  return number;
+std::string shown(const json* value) {
+  return value == nullptr ? std::string("not there") : value->dump().substr(0, 60);
+}
+
+const json* entry(const json& object, const std::string& key) {
+  const auto at = object.is_object() ? object.find(key) : object.end();
+  return at == object.end() ? nullptr : &*at;
+}
+
+// the first difference below a key; `defaults` may be null
+std::string difference_at(const std::string& name, const json* was, const json* is,
+                          const json* defaults, const std::set<std::string>& free) {
+  if (was == nullptr) was = defaults;
+  if (is == nullptr) is = defaults;
+  const bool inside = was != nullptr && is != nullptr && was->is_object() && is->is_object();
+  if (!inside) {
+    const bool same = was == is || (was != nullptr && is != nullptr && *was == *is);
+    return same ? std::string() : text(name, " was ", shown(was), " and is ", shown(is));
+  }
+  std::set<std::string> keys;
+  for (const auto& item : was->items()) keys.insert(item.key());
+  for (const auto& item : is->items()) keys.insert(item.key());
+  for (const std::string& key : keys) {
+    const std::string full = name.empty() ? key : name + "." + key;
+    if (free.contains(full)) continue;
+    const std::string found = difference_at(full, entry(*was, key), entry(*is, key),
+                                            defaults ? entry(*defaults, key) : nullptr, free);
+    if (!found.empty()) return found;
+  }
+  return {};
 }
 
 }  // namespace
 
-void write_checkpoint(const std::filesystem::path& path, const std::string& fingerprint,
-                      const lewm::Weights& weights, const Optimiser& optimiser) {
-  TensorMap file;
-  file.emplace("parameters", weights.parameters.clone());
-  file.emplace("buffers", weights.buffers.clone());
-  file.emplace("m", optimiser.m.clone());
-  file.emplace("v", optimiser.v.clone());
-  file.emplace("steps", scalar(optimiser.steps));
-  file.emplace("batches_tracked", scalar(weights.batches_tracked));
-  write_safetensors(path, file, {{kFingerprint, fingerprint}});
+void write_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint) {
+  write_safetensors(
+      path, checkpoint.tensors,
+      {{kDescription, checkpoint.description.dump()}, {kNotes, checkpoint.notes.dump()}});
 }
 
-void read_checkpoint(const std::filesystem::path& path, const std::string& fingerprint,
-                     lewm::Weights& weights, Optimiser& optimiser) {
-  const Metadata metadata = read_safetensors_metadata(path);
-  const auto made_by = metadata.find(kFingerprint);
-  check(made_by != metadata.end(), path.string(), " is not a checkpoint: it has no fingerprint");
-  check(made_by->second == fingerprint, path.string(),
-        " was made with another configuration, seed or data set (fingerprint ", made_by->second,
-        ", this run has ", fingerprint, ")");
-  const TensorMap file = read_safetensors(path);
+Checkpoint read_checkpoint(const std::filesystem::path& path) {
   const std::string where = path.string();
-  Tensor parameters = weights.parameters.clone(), buffers = weights.buffers.clone();
-  restore(file, "parameters", where, parameters);
-  restore(file, "buffers", where, buffers);
-  restore(file, "m", where, optimiser.m);
-  restore(file, "v", where, optimiser.v);
-  optimiser.steps = count(file, "steps", where);
-  weights.batches_tracked = count(file, "batches_tracked", where);
-  weights.parameters = std::move(parameters);
-  weights.buffers = std::move(buffers);
-  weights.tensors =
-      lewm::bind(weights.config, weights.parameters.data<float>(), weights.buffers.data<float>());
+  const Metadata metadata = read_safetensors_metadata(path);
+  Checkpoint checkpoint;
+  checkpoint.description = metadata_value(metadata, kDescription, where);
+  checkpoint.notes = metadata_value(metadata, kNotes, where);
+  checkpoint.tensors = read_safetensors(path);
+  return checkpoint;
 }
 
-std::string fingerprint_of(const std::string& text) {
-  u64 hash = 0xcbf29ce484222325ull;
-  for (const char c : text) hash = (hash ^ static_cast<u8>(c)) * 0x100000001b3ull;
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(hash));
-  return digits;
+std::string difference(const json& was, const json& is, const json& defaults,
+                       const std::set<std::string>& free) {
+  return difference_at("", &was, &is, &defaults, free);
+}
+
+void restore_tensor(const TensorMap& tensors, const std::string& name, const std::string& where,
+                    Tensor& into) {
+  const auto at = tensors.find(name);
+  check(at != tensors.end(), where, ": ", name, " is missing");
+  check(at->second.dtype() == into.dtype() && at->second.shape() == into.shape(), where, ": ", name,
+        " is ", at->second.dtype(), " ", at->second.shape(), ", needed ", into.dtype(), " ",
+        into.shape());
+  // into the memory that is there: views of it stay valid
+  if (into.numel() > 0) {
+    std::memcpy(into.bytes(), at->second.bytes(), static_cast<std::size_t>(into.byte_count()));
+  }
+}
+
+i64 count_from(const TensorMap& tensors, const std::string& name, const std::string& where) {
+  Tensor value = tensor_of_count(0);
+  restore_tensor(tensors, name, where, value);
+  const i64 number = value.data<i64>()[0];
+  check(number >= 0, where, ": ", name, " is ", number, ", a number not below 0 was needed");
+  return number;
+}
+
+Tensor tensor_of_count(i64 count) {
+  return Tensor::of<i64>(Shape{}, std::span<const i64>(&count, 1));
 }
 
 }  // namespace orrery::train

@@ -1,13 +1,12 @@
 #include "train/loop.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include "base/clock.h"
 #include "io/json.h"
 #include "io/safetensors.h"
-#include "models/lewm/initialize.h"
-#include "train/checkpoint.h"
-#include "train/metrics.h"
-#include "train/schedule.h"
+#include "train/run_folder.h"
 
 namespace orrery::train {
 
@@ -28,113 +27,167 @@ void check_fit(const Run& run, const BatchSource& source) {
         "the data has ", source.validation_windows(),
         " held-out windows, a validation batch needs ", settings.batch,
         " (validation_fraction, or validation_every 0)");
+  std::vector<std::string> names = names_of_validation();
+  for (const Examiner* examiner : run.examiners) {
+    for (const std::string& name : examiner->names()) names.push_back(name);
+  }
+  std::string known;
+  for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
+  check(std::find(names.begin(), names.end(), settings.best_by) != names.end(),
+        "training.best_by is ", settings.best_by, "; this run measures ", known);
 }
+
+// The clock of a run: breaks between resumed parts are left out.
+class Stopwatch {
+ public:
+  void begin(double before) {
+    before_ = before;
+    start_ = told_ = now_s();
+  }
+  double seconds() const { return before_ + now_s() - start_; }
+  // samples since the last call, as a rate
+  Pace lap(i64 samples) {
+    const double now = now_s(), passed = std::max(now - told_, 1e-9);
+    told_ = now;
+    return {seconds(), static_cast<double>(samples) / passed};
+  }
+
+ private:
+  double before_ = 0, start_ = 0, told_ = 0;
+};
 
 // A run and everything it holds in memory.
 class Trainer {
  public:
   Trainer(Context& ctx, const Run& run, BatchSource& source, Observer& observer)
-      : ctx_(ctx),
-        run_(run),
+      : run_(run),
         settings_(run.settings),
         source_(source),
         observer_(observer),
-        weights_(run.model),
-        optimiser_(weights_),
-        state_(run.model, settings_.batch, settings_.num_steps),
-        losses_(settings_.losses, settings_.batch, settings_.num_steps, run.model.latent()),
+        folder_(run.output),
+        learner_(ctx, run.model, settings_),
         description_({{"model", lewm::json_from_config(run.model)},
                       {"training", json_from_settings(settings_)},
                       {"statistics", run.statistics},
-                      {"windows", {source.training_windows(), source.validation_windows()}}}),
-        fingerprint_(fingerprint_of(description_.dump())) {}
+                      {"windows", {source.training_windows(), source.validation_windows()}}}) {}
 
   Outcome run() {
     start();
-    Metrics metrics(run_.output / "metrics.jsonl", run_.resume, optimiser_.steps);
-    observer_.began(weights_.parameters.numel(), optimiser_.steps, settings_.steps);
-    const Schedule schedule{settings_.lr, warmup_steps(settings_.warmup_fraction, settings_.steps),
-                            settings_.steps};
-    while (optimiser_.steps < settings_.steps) {
-      const i64 step = optimiser_.steps;
-      const double lr = schedule.learning_rate(step);
-      const StepReport report = take_step(step, lr);
-      observer_.stepped(step + 1, lr, report);
-      const bool last = step + 1 == settings_.steps;
-      if (!report.finite || last || (step + 1) % settings_.log_every == 0) {
-        metrics.add_step(step + 1, lr, report);
+    Metrics metrics(folder_ / "metrics.jsonl", run_.resume, learner_.steps());
+    observer_.began(learner_.weights().parameters.numel(), learner_.steps(), settings_.steps);
+    i64 logged = learner_.steps();
+    while (learner_.steps() < settings_.steps) {
+      const double lr = learner_.next_learning_rate();
+      const StepReport report = learner_.step(source_);
+      // a step that was not finite has not been counted
+      const i64 step = learner_.steps() + (report.finite ? 0 : 1);
+      const bool last = step == settings_.steps;
+      observer_.stepped(step, lr, report);
+      if (!report.finite || last || step % settings_.log_every == 0) {
+        const LatentSpread spread = learner_.spread();
+        const Pace pace = stopwatch_.lap((step - logged) * settings_.batch * settings_.accumulate);
+        logged = step;
+        metrics.add_step(step, lr, report, spread, pace);
+        observer_.logged(step, spread, pace);
       }
-      if (!report.finite) return not_finite(step + 1, report);
-
-      if (every(settings_.validation_every, step + 1, last)) {
-        const ValidationReport validation =
-            validate(ctx_, settings_.losses, settings_.seed, settings_.validation_batches, source_,
-                     weights_, state_, losses_);
-        metrics.add_validation(step + 1, validation);
-        observer_.validated(step + 1, validation);
-        if (collapsed(validation)) return collapse(step + 1, validation);
-      }
+      if (!report.finite) return not_finite(step, report);
+      if (const auto end = measure(step, last, metrics)) return *end;
       const bool stop = !last && observer_.wants_to_stop();
-      if (stop || every(settings_.checkpoint_every, step + 1, last)) save();
+      if (stop || every(settings_.checkpoint_every, step, last)) save();
       if (stop) {
-        return {Outcome::Kind::stopped, optimiser_.steps,
-                text("stopped after step ", optimiser_.steps, kept())};
+        return {Outcome::Kind::stopped, step, text("stopped after step ", step, kept())};
       }
     }
-    return {Outcome::Kind::finished, optimiser_.steps, ""};
+    return {Outcome::Kind::finished, learner_.steps(), ""};
   }
 
  private:
-  fs::path checkpoint() const { return run_.output / "checkpoint.safetensors"; }
   static bool every(i64 interval, i64 step, bool last) {
     return interval > 0 && (last || step % interval == 0);
   }
 
   // from the checkpoint or from the beginning; the small files that describe the model are written
   void start() {
-    fs::create_directories(run_.output);
-    const bool begun = fs::exists(checkpoint());
-    check(run_.resume || !begun, run_.output.string(),
+    const bool begun = !folder_.checkpoints().empty();
+    check(run_.resume || !begun, folder_.path().string(),
           " holds a run already; resume it or give another folder");
+    double seconds = 0;
     if (begun) {
-      read_checkpoint(checkpoint(), fingerprint_, weights_, optimiser_);
+      seconds = restore();
     } else {
-      lewm::initialize(weights_, settings_.seed);
+      learner_.begin();
     }
-    write_json(run_.output / "config.json", lewm::json_from_config(run_.model));
-    write_json(run_.output / "statistics.json", run_.statistics);
-    write_json(run_.output / "training.json", json_from_settings(settings_));
+    write_json(folder_ / "config.json", lewm::json_from_config(run_.model));
+    write_json(folder_ / "statistics.json", run_.statistics);
+    write_json(folder_ / "training.json", json_from_settings(settings_));
+    stopwatch_.begin(seconds);
   }
 
-  StepReport take_step(i64 step, double lr) {
-    draw_directions(settings_.seed, step + 1, losses_.directions());
-    const StepSettings settings{
-        .losses = settings_.losses,
-        .adamw = {.lr = static_cast<float>(lr),
-                  .weight_decay = static_cast<float>(settings_.weight_decay)},
-        .clip = settings_.clip};
-    const lewm::PassMode mode{.dropout_seed = settings_.seed, .step = static_cast<u64>(step)};
-    return train_step(ctx_, settings, mode, source_.training_batch(step), weights_, state_, losses_,
-                      optimiser_);
+  // goes on from the newest checkpoint; returns the seconds that the run had taken
+  double restore() {
+    const auto checkpoint =
+        folder_.newest([&](const std::string& sentence) { observer_.noticed(sentence); });
+    const json defaults = {{"training", json_from_settings(TrainingSettings{})}};
+    const std::string other =
+        difference(checkpoint->description, description_, defaults, settings_free_to_change());
+    check(other.empty(), folder_.path().string(), " holds a run of another configuration: ", other);
+    learner_.restore(checkpoint->tensors, folder_.path().string());
+    const json& notes = checkpoint->notes;
+    const json best = notes.value("best", json::object());
+    if (best.value("by", "") == settings_.best_by) best_ = best;
+    return notes.value("seconds", 0.0);
+  }
+
+  // validation and examinations that are due; an outcome when the latent has collapsed
+  std::optional<Outcome> measure(i64 step, bool last, Metrics& metrics) {
+    if (every(settings_.validation_every, step, last)) {
+      const ValidationReport validation = learner_.validate(source_);
+      take(step, measures_of(validation), metrics);
+      if (collapsed(validation)) return collapse(step, validation);
+    }
+    for (Examiner* examiner : run_.examiners) {
+      if (examiner->due(step, last)) {
+        take(step, examiner->examine(step, learner_.weights()), metrics);
+      }
+    }
+    return std::nullopt;
+  }
+
+  void take(i64 step, const std::vector<Measure>& measures, Metrics& metrics) {
+    metrics.add_measures(step, measures);
+    observer_.measured(step, measures);
+    for (const Measure& measure : measures) {
+      if (measure.name != settings_.best_by || !std::isfinite(measure.value)) continue;
+      const double sign = measure.more_is_better ? 1 : -1;
+      if (!best_.empty() && sign * measure.value <= sign * best_.at("value").get<double>()) {
+        continue;
+      }
+      best_ = {{"by", measure.name}, {"value", measure.value}, {"step", step}};
+      write_safetensors(folder_ / "weights_best.safetensors",
+                        lewm::tensors_from_weights(learner_.weights()));
+    }
   }
 
   void save() {
-    write_checkpoint(checkpoint(), fingerprint_, weights_, optimiser_);
-    write_safetensors(run_.output / "weights.safetensors", lewm::tensors_from_weights(weights_));
-    observer_.saved(optimiser_.steps);
+    // the checkpoint last: whoever resumes from it finds everything else written
+    write_safetensors(folder_ / "weights.safetensors",
+                      lewm::tensors_from_weights(learner_.weights()));
+    const json notes = {{"seconds", stopwatch_.seconds()}, {"best", best_}};
+    folder_.add(learner_.steps(), {description_, notes, learner_.contents()}, settings_.keep_last);
+    observer_.saved(learner_.steps());
   }
 
   // not before BatchNorm's running statistics have forgotten where they began: 0.9^50 is 0.5 %
   bool collapsed(const ValidationReport& report) const {
-    if (weights_.batches_tracked < 50) return false;
+    if (learner_.weights().batches_tracked < 50) return false;
     return !(report.effective_rank >= settings_.min_effective_rank) ||
            !(report.latent_std >= settings_.min_latent_std);
   }
 
   std::string kept() const {
-    return fs::exists(checkpoint())
-               ? text("; the last checkpoint is kept in ", run_.output.string())
-               : text("; there is no checkpoint yet");
+    return folder_.checkpoints().empty()
+               ? std::string("; there is no checkpoint yet")
+               : text("; the last checkpoint is kept in ", folder_.path().string());
   }
   Outcome not_finite(i64 step, const StepReport& report) const {
     return {Outcome::Kind::not_finite, step,
@@ -149,17 +202,15 @@ class Trainer {
              report.latent_std, " (at least ", settings_.min_latent_std, ")", kept())};
   }
 
-  Context& ctx_;
   const Run& run_;
   const TrainingSettings& settings_;
   BatchSource& source_;
   Observer& observer_;
-  lewm::Weights weights_;
-  Optimiser optimiser_;
-  lewm::TrainingState state_;
-  LossState losses_;
+  RunFolder folder_;
+  Learner learner_;
   json description_;
-  std::string fingerprint_;
+  json best_ = json::object();  // by, value, step
+  Stopwatch stopwatch_;
 };
 
 }  // namespace

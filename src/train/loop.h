@@ -4,11 +4,11 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
-#include "train/batches.h"
-#include "train/settings.h"
-#include "train/step.h"
-#include "train/validation.h"
+#include "train/examine.h"
+#include "train/learner.h"
+#include "train/metrics.h"
 
 namespace orrery::train {
 
@@ -18,8 +18,13 @@ class Observer {
   virtual ~Observer() = default;
   virtual void began(i64 /*parameters*/, i64 /*first_step*/, i64 /*steps*/) {}
   virtual void stepped(i64 /*step*/, double /*lr*/, const StepReport&) {}
-  virtual void validated(i64 /*step*/, const ValidationReport&) {}
+  // beside a line of metrics.jsonl
+  virtual void logged(i64 /*step*/, const LatentSpread&, const Pace&) {}
+  // of validation, or of an examiner
+  virtual void measured(i64 /*step*/, const std::vector<Measure>&) {}
   virtual void saved(i64 /*step*/) {}
+  // a sentence about what is unusual but no error
+  virtual void noticed(const std::string&) {}
   // asked after every step; a run that stops leaves a checkpoint
   virtual bool wants_to_stop() { return false; }
 };
@@ -28,9 +33,10 @@ struct Run {
   lewm::Config model;
   TrainingSettings settings;  // steps resolved: not 0
   i64 image_size = 0;         // height and width of the frames that the source gives
-  nlohmann::json statistics;  // written as statistics.json, and part of the fingerprint
+  nlohmann::json statistics;  // written as statistics.json, and part of what a checkpoint is for
   std::filesystem::path output;
   bool resume = false;
+  std::vector<Examiner*> examiners;
 };
 
 struct Outcome {
@@ -41,12 +47,14 @@ struct Outcome {
 };
 
 // Trains and leaves in `output`: config.json, weights.safetensors and statistics.json (the model),
-// training.json (the settings), metrics.jsonl (one object a line), checkpoint.safetensors.
+// weights_best.safetensors (as it was when best_by was best), training.json (the settings),
+// metrics.jsonl (one object a line), checkpoint_<step>.safetensors, the last keep_last of them.
 //
-// Resuming goes on from the checkpoint, if there is one, to the same bits as a run without a break:
-// batches, directions and masks are functions of (seed, step), and metrics.jsonl is cut back to the
-// checkpoint's step. A loss that is not finite, or a collapsed latent, ends the run with the last
-// checkpoint kept.
+// Resuming goes on from the newest checkpoint, if there is one, to the same bits as a run without a
+// break: batches, directions and masks are functions of (seed, step), and metrics.jsonl is cut back
+// to the checkpoint's step. A checkpoint of another model, of other settings that reach the
+// weights, or of other data is an Error that names the difference. A loss that is not finite, or a
+// collapsed latent, ends the run with the last checkpoint kept.
 Outcome train(Context& ctx, const Run& run, BatchSource& source, Observer& observer);
 
 }  // namespace orrery::train

@@ -1,18 +1,24 @@
 #include "train/loop.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <vector>
 
 #include "base/random.h"
 #include "io/safetensors.h"
+#include "models/lewm/initialize.h"
 #include "models/lewm/weights.h"
 #include "train/checkpoint.h"
+#include "train/run_folder.h"
 #include "train/schedule.h"
 
 namespace orrery::train {
@@ -111,6 +117,24 @@ class TrainLoop : public testing::Test {
     out << file.rdbuf();
     return out.str();
   }
+  static std::vector<nlohmann::json> metrics_without_times(const fs::path& output) {
+    std::vector<nlohmann::json> lines;
+    std::istringstream file(contents(output / "metrics.jsonl"));
+    for (std::string line; std::getline(file, line);) {
+      lines.push_back(nlohmann::json::parse(line));
+      lines.back().erase("seconds");
+      lines.back().erase("samples_per_s");
+    }
+    return lines;
+  }
+  static std::string message_of(const std::function<void()>& act) {
+    try {
+      act();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return {};
+  }
 
   fs::path root_;
 };
@@ -152,9 +176,21 @@ TEST_F(TrainLoop, ResumesToTheSameBits) {
     cut.resume = true;
   }
   EXPECT_EQ(start(cut).kind, Outcome::Kind::finished);
-  for (const char* name : {"weights.safetensors", "checkpoint.safetensors", "metrics.jsonl"}) {
+  for (const char* name : {"weights.safetensors", "weights_best.safetensors"}) {
     EXPECT_TRUE(contents(whole.output / name) == contents(cut.output / name)) << name;
   }
+  EXPECT_EQ(metrics_without_times(whole.output), metrics_without_times(cut.output));
+  // all but the seconds in its notes
+  const Checkpoint expected = read_checkpoint(whole.output / "checkpoint_12.safetensors");
+  const Checkpoint last = read_checkpoint(cut.output / "checkpoint_12.safetensors");
+  ASSERT_EQ(last.tensors.size(), expected.tensors.size());
+  for (const auto& [name, tensor] : expected.tensors) {
+    EXPECT_EQ(std::memcmp(tensor.bytes(), last.tensors.at(name).bytes(),
+                          static_cast<std::size_t>(tensor.byte_count())),
+              0)
+        << name;
+  }
+  EXPECT_EQ(last.notes.at("best"), expected.notes.at("best"));
 }
 
 TEST_F(TrainLoop, StopsPolitelyWithACheckpoint) {
@@ -181,7 +217,7 @@ TEST_F(TrainLoop, NotANumberStopsAndKeepsTheLastCheckpoint) {
   EXPECT_EQ(outcome.kind, Outcome::Kind::not_finite);
   EXPECT_NE(outcome.reason.find("step 8"), std::string::npos) << outcome.reason;
   lewm::Weights weights(run.model);
-  const TensorMap kept = read_safetensors(run.output / "checkpoint.safetensors");
+  const TensorMap kept = read_safetensors(run.output / "checkpoint_5.safetensors");
   EXPECT_EQ(kept.at("steps").data<i64>()[0], 5);
 }
 
@@ -199,19 +235,181 @@ TEST_F(TrainLoop, ACollapsedLatentStops) {
   EXPECT_NE(outcome.reason.find("collapsed"), std::string::npos) << outcome.reason;
 }
 
+TEST_F(TrainLoop, KeepsTheLastCheckpointsAndTheBest) {
+  TrainingRun run = run_into("kept");
+  run.settings.checkpoint_every = 2;
+  run.settings.keep_last = 3;
+  start(run);
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(run.output)) {
+    if (entry.path().filename().string().rfind("checkpoint_", 0) == 0) {
+      names.push_back(entry.path().filename().string());
+    }
+  }
+  EXPECT_THAT(names,
+              testing::UnorderedElementsAre("checkpoint_8.safetensors", "checkpoint_10.safetensors",
+                                            "checkpoint_12.safetensors"));
+  // the best of the validations at steps 4, 8 and 12, as metrics.jsonl tells them
+  double least = INFINITY;
+  i64 step = 0;
+  for (const auto& line : metrics_without_times(run.output)) {
+    if (!line.contains("validation")) continue;
+    const double value = line.at("validation").at("prediction").get<double>();
+    if (value < least) step = line.at("step").get<i64>();
+    least = std::min(least, value);
+  }
+  const auto best = read_checkpoint(run.output / "checkpoint_12.safetensors").notes.at("best");
+  EXPECT_EQ(best.at("step"), step);
+  EXPECT_EQ(best.at("value"), least);
+  EXPECT_EQ(best.at("by"), "prediction");
+  EXPECT_NO_THROW(lewm::load_model(run.output / "weights_best.safetensors"));
+}
+
+// gives the step as a measure, at every third step
+struct Counting : Examiner {
+  std::vector<i64> seen;
+  std::vector<std::string> names() const override { return {"count"}; }
+  bool due(i64 step, bool last) const override { return step % 3 == 0 || last; }
+  std::vector<Measure> examine(i64 step, const lewm::Weights& weights) override {
+    EXPECT_EQ(weights.batches_tracked, step);
+    seen.push_back(step);
+    return {{"count", static_cast<double>(step), true}};
+  }
+};
+
+TEST_F(TrainLoop, AnExaminerMayChooseTheBest) {
+  TrainingRun run = run_into("examined");
+  run.settings.steps = 7;
+  Counting counting;
+  run.settings.best_by = "count";
+  EXPECT_THAT(message_of([&] { start(run); }), testing::HasSubstr("best_by is count; this run"));
+  run.examiners = {&counting};
+  start(run);
+  EXPECT_EQ(counting.seen, (std::vector<i64>{3, 6, 7}));
+  EXPECT_TRUE(contents(run.output / "weights_best.safetensors") ==
+              contents(run.output / "weights.safetensors"));
+  i64 lines = 0;
+  for (const auto& line : metrics_without_times(run.output)) {
+    if (!line.contains("validation") || !line.at("validation").contains("count")) continue;
+    EXPECT_EQ(line.at("validation").at("count"), line.at("step").get<double>());
+    ++lines;
+  }
+  EXPECT_EQ(lines, 3);
+  // examined or not, the same weights
+  TrainingRun alone = run_into("alone");
+  alone.settings.steps = 7;
+  start(alone);
+  EXPECT_TRUE(contents(run.output / "weights.safetensors") ==
+              contents(alone.output / "weights.safetensors"));
+}
+
+struct Listener : Observer {
+  std::vector<std::string> sentences;
+  void noticed(const std::string& sentence) override { sentences.push_back(sentence); }
+};
+
+TEST_F(TrainLoop, ADamagedCheckpointIsPassedOver) {
+  const TrainingRun whole = run_into("whole");
+  start(whole);
+  TrainingRun cut = run_into("cut");
+  Interrupter interrupter;
+  interrupter.at = 11;
+  EXPECT_THROW(start(cut, interrupter), Interruption);
+  fs::resize_file(cut.output / "checkpoint_10.safetensors", 1000);
+  std::ofstream(cut.output / "checkpoint_10.safetensors.7-0.tmp") << "left by a killed process";
+  cut.resume = true;
+  Listener listener;
+  EXPECT_EQ(start(cut, listener).kind, Outcome::Kind::finished);
+  ASSERT_EQ(listener.sentences.size(), 1u);
+  EXPECT_THAT(listener.sentences[0], testing::HasSubstr("checkpoint_10.safetensors"));
+  EXPECT_TRUE(contents(whole.output / "weights.safetensors") ==
+              contents(cut.output / "weights.safetensors"));
+  EXPECT_FALSE(fs::exists(cut.output / "checkpoint_10.safetensors.7-0.tmp"));
+  // all of them damaged: an error
+  for (const i64 step : {10, 12}) {
+    fs::resize_file(cut.output / text("checkpoint_", step, ".safetensors"), 1000);
+  }
+  EXPECT_THAT(message_of([&] { start(cut); }), testing::HasSubstr("checkpoint_10.safetensors"));
+}
+
+TEST_F(TrainLoop, AFolderServesOneRunAtATime) {
+  const TrainingRun run = run_into("shared");
+  const RunFolder held(run.output);
+  EXPECT_THAT(message_of([&] { start(run); }), testing::HasSubstr("in use by another run"));
+}
+
+TEST_F(TrainLoop, AccumulatesTheGradientsOfSmallerBatches) {
+  // one step over two batches: the mean of both gradients, by hand
+  TrainingSettings settings = run_into("any").settings;
+  settings.accumulate = 2;
+  settings.warmup_fraction = 0.0;
+  Context ctx({.threads = 1});
+  Drawn source(settings.batch);
+  Learner learner(ctx, small_config(), settings);
+  learner.begin();
+  const StepReport report = learner.step(source);
+  EXPECT_EQ(report.batches, 2);
+
+  lewm::Weights weights(small_config());
+  lewm::initialize(weights, settings.seed);
+  lewm::TrainingState state(small_config(), settings.batch, settings.num_steps);
+  LossState losses(settings.losses, settings.batch, settings.num_steps, 6);
+  Optimiser optimiser(weights);
+  const StepSettings plain{.losses = settings.losses};
+  std::vector<double> mean(static_cast<std::size_t>(weights.parameters.numel()));
+  double total = 0;
+  for (i64 i = 0; i < 2; ++i) {
+    StepReport part;
+    begin_gradient(ctx, optimiser);
+    draw_directions(settings.seed, i + 1, losses.directions());
+    add_gradient(ctx, plain, {.dropout_seed = settings.seed, .step = static_cast<u64>(i)},
+                 source.training_batch(i), weights, state, losses, optimiser, part);
+    total += part.losses.total / 2;
+    for (std::size_t k = 0; k < mean.size(); ++k) {
+      mean[k] += static_cast<double>(optimiser.gradient.data<float>()[k]) / 2;
+    }
+  }
+  double squares = 0;
+  for (const double g : mean) squares += g * g;
+  // f32 gradients of a norm near 1, added once
+  EXPECT_NEAR(report.gradient_norm, std::sqrt(squares), 1e-6 * std::sqrt(squares));
+  EXPECT_NEAR(report.losses.total, total, 1e-12 * total);
+}
+
 TEST_F(TrainLoop, RefusesWhatDoesNotFit) {
   TrainingRun run = run_into("twice");
   start(run);
   EXPECT_THROW(start(run), Error);  // holds a run already
   run.resume = true;
   run.settings.lr = 2e-3;
-  EXPECT_THROW(start(run), Error);  // another configuration
+  EXPECT_THAT(message_of([&] { start(run); }),
+              testing::HasSubstr("training.lr was 0.001 and is 0.002"));
+  run.settings.lr = 1e-3;
+  run.settings.log_every = 3;  // does not reach the weights
+  EXPECT_NO_THROW(start(run));
   TrainingRun large = run_into("large");
   large.image_size = 16;
   EXPECT_THROW(start(large), Error);
   TrainingRun wide = run_into("wide");
   wide.settings.batch = 101;
   EXPECT_THROW(start(wide), Error);
+}
+
+TEST(TrainCheckpoint, TellsTheFirstDifferenceByName) {
+  using nlohmann::json;
+  const json was = {{"model", {{"depth", 6}}}, {"training", {{"lr", 0.1}, {"log_every", 3}}}};
+  EXPECT_EQ(difference(was, was, {}, {}), "");
+  json is = was;
+  is["training"]["log_every"] = 4;
+  EXPECT_EQ(difference(was, is, {}, {"training.log_every"}), "");
+  EXPECT_EQ(difference(was, is, {}, {}), "training.log_every was 3 and is 4");
+  // a setting that came later counts as its default
+  is = was;
+  is["training"]["clip"] = 1.0;
+  EXPECT_EQ(difference(was, is, {{"training", {{"clip", 1.0}}}}, {}), "");
+  EXPECT_EQ(difference(was, is, {{"training", {{"clip", 2.0}}}}, {}),
+            "training.clip was 2.0 and is 1.0");
+  EXPECT_EQ(difference(is, was, {}, {}), "training.clip was 1.0 and is not there");
 }
 
 TEST(TrainSettings, ReadBackAsWritten) {

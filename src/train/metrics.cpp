@@ -46,16 +46,22 @@ Metrics::Metrics(std::filesystem::path path, bool resume, i64 resumed_step)
   write_file(path_, kept);
 }
 
-void Metrics::add_step(i64 step, double lr, const StepReport& report) {
-  json line = {{"step", step}, {"lr", lr}, {"gradient_norm", number(report.gradient_norm)}};
+void Metrics::add_step(i64 step, double lr, const StepReport& report, const LatentSpread& spread,
+                       const Pace& pace) {
+  json line = {{"step", step},
+               {"lr", lr},
+               {"gradient_norm", number(report.gradient_norm)},
+               {"latent_std", number(spread.std)},
+               {"effective_rank", number(spread.effective_rank)},
+               {"seconds", number(pace.seconds)},
+               {"samples_per_s", number(pace.samples_per_s)}};
   add_losses(line, report.losses);
   append(line);
 }
 
-void Metrics::add_validation(i64 step, const ValidationReport& report) {
-  json values = {{"latent_std", number(report.latent_std)},
-                 {"effective_rank", number(report.effective_rank)}};
-  add_losses(values, report.losses);
+void Metrics::add_measures(i64 step, const std::vector<Measure>& measures) {
+  json values = json::object();
+  for (const Measure& measure : measures) values[measure.name] = number(measure.value);
   append({{"step", step}, {"validation", values}});
 }
 

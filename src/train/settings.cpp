@@ -20,7 +20,10 @@ struct Real {
   double* value;
   double least, most;
 };
-using Field = std::variant<Whole, Real>;
+struct Name {
+  std::string* value;
+};
+using Field = std::variant<Whole, Real, Name>;
 
 constexpr i64 kMostSteps = 1'000'000'000;
 constexpr double kMostWeight = 1e6;
@@ -31,6 +34,7 @@ std::map<std::string, Field> fields_of(TrainingSettings& s) {
       {"steps", Whole{&s.steps, 0, kMostSteps}},
       {"epochs", Whole{&s.epochs, 1, 1'000'000}},
       {"batch", Whole{&s.batch, 2, 65536}},
+      {"accumulate", Whole{&s.accumulate, 1, 65536}},
       {"num_steps", Whole{&s.num_steps, 2, 1024}},
       {"frameskip", Whole{&s.frameskip, 1, 1024}},
       {"lr", Real{&s.lr, 0.0, 10.0}},
@@ -42,6 +46,8 @@ std::map<std::string, Field> fields_of(TrainingSettings& s) {
       {"validation_every", Whole{&s.validation_every, 0, kMostSteps}},
       {"validation_batches", Whole{&s.validation_batches, 1, 65536}},
       {"checkpoint_every", Whole{&s.checkpoint_every, 1, kMostSteps}},
+      {"keep_last", Whole{&s.keep_last, 1, kMostSteps}},
+      {"best_by", Name{&s.best_by}},
       {"log_every", Whole{&s.log_every, 1, kMostSteps}},
       {"min_effective_rank", Real{&s.min_effective_rank, 0.0, 1e6}},
       {"min_latent_std", Real{&s.min_latent_std, 0.0, 1e6}},
@@ -59,6 +65,9 @@ void read_field(const json& value, const Field& field, const std::string& name) 
     check(value.is_number_integer() && value >= whole->least && value <= whole->most, name, " is ",
           came, ", a whole number from ", whole->least, " to ", whole->most, " was needed");
     *whole->value = value.get<i64>();
+  } else if (const auto* text = std::get_if<Name>(&field)) {
+    check(value.is_string(), name, " is ", came, ", text was needed");
+    *text->value = value.get<std::string>();
   } else {
     const auto& real = std::get<Real>(field);
     check(
@@ -95,11 +104,22 @@ json json_from_settings(const TrainingSettings& settings) {
   for (const auto& [key, field] : fields_of(copy)) {
     if (const auto* whole = std::get_if<Whole>(&field)) {
       node[key] = *whole->value;
+    } else if (const auto* text = std::get_if<Name>(&field)) {
+      node[key] = *text->value;
     } else {
       node[key] = *std::get<Real>(field).value;
     }
   }
   return node;
+}
+
+std::set<std::string> settings_free_to_change() {
+  std::set<std::string> names;
+  for (const char* key : {"validation_every", "validation_batches", "checkpoint_every", "keep_last",
+                          "best_by", "log_every", "min_effective_rank", "min_latent_std"}) {
+    names.insert(text("training.", key));
+  }
+  return names;
 }
 
 }  // namespace orrery::train

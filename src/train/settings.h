@@ -1,6 +1,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <set>
 #include <string>
 
 #include "train/losses.h"
@@ -12,8 +13,9 @@ struct TrainingSettings {
   i64 steps = 0;  // 0: as many as `epochs` passes over the training windows have
   i64 epochs = 10;
   i64 batch = 128;
-  i64 num_steps = 4;  // frames of a window
-  i64 frameskip = 5;  // recorded rows between them
+  i64 accumulate = 1;  // batches whose mean gradient makes a step
+  i64 num_steps = 4;   // frames of a window
+  i64 frameskip = 5;   // recorded rows between them
   double lr = 5e-5;
   double weight_decay = 1e-3;
   double warmup_fraction = 0.01;
@@ -24,6 +26,8 @@ struct TrainingSettings {
   i64 validation_every = 500;        // steps; 0: never
   i64 validation_batches = 4;
   i64 checkpoint_every = 500;
+  i64 keep_last = 2;                   // checkpoints
+  std::string best_by = "prediction";  // weights_best.safetensors are best by this measure
   i64 log_every = 10;
   // A latent this poor has collapsed and stops the run: participation ratio of its covariance
   // (1: a line), mean standard deviation of its numbers (0: a point). SIGReg aims at D and 1.
@@ -35,5 +39,8 @@ struct TrainingSettings {
 // Weights of loss terms are `<term>_weight`, as sigreg_weight or temporal_alignment_weight.
 TrainingSettings settings_from_json(const nlohmann::json& node, const std::string& where);
 nlohmann::json json_from_settings(const TrainingSettings& settings);
+
+// "training.log_every" and others that a resumed run may change: they do not reach the weights.
+std::set<std::string> settings_free_to_change();
 
 }  // namespace orrery::train

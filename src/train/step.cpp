@@ -13,30 +13,53 @@ Optimiser::Optimiser(const lewm::Weights& weights)
       m(Tensor::zeros<float>(weights.parameters.shape())),
       v(Tensor::zeros<float>(weights.parameters.shape())) {}
 
+void begin_gradient(Context& ctx, Optimiser& optimiser) {
+  fill(ctx, 0.0f, optimiser.gradient.view<float, 1>());
+}
+
+void add_gradient(Context& ctx, const StepSettings& settings, const lewm::PassMode& mode,
+                  const Batch& batch, lewm::Weights& weights, lewm::TrainingState& state,
+                  LossState& loss_state, Optimiser& optimiser, StepReport& report) {
+  lewm::forward(ctx, weights, state, mode, batch.pixels, batch.actions);
+  const LossValues values = losses(ctx, settings.losses, state.emb(), state.pred(), loss_state);
+  // a running mean: exactly the values themselves when there is one batch
+  ++report.batches;
+  const double share = 1.0 / static_cast<double>(report.batches);
+  for (const LossTerm& term : kLossTerms) {
+    double& mean = report.losses.*term.value;
+    mean += share * (values.*term.value - mean);
+  }
+  report.losses.total += share * (values.total - report.losses.total);
+  report.finite = report.finite && std::isfinite(values.total);
+  if (!report.finite) return;
+  lewm::backward(ctx, weights, state, loss_state.demb(), loss_state.dpred(),
+                 lewm::bind(weights.config, optimiser.gradient.data<float>(), nullptr));
+}
+
+void update(Context& ctx, const StepSettings& settings, lewm::Weights& weights,
+            Optimiser& optimiser, StepReport& report) {
+  const View<float, 1> gradient = optimiser.gradient.view<float, 1>();
+  const double share = 1.0 / static_cast<double>(std::max<i64>(1, report.batches));
+  report.gradient_norm = share * std::sqrt(sum_of_squares(ctx, gradient));
+  report.finite = std::isfinite(report.gradient_norm);
+  if (!report.finite) return;
+
+  // PyTorch's clip_grad_norm_ adds 1e-6 to the norm
+  const double clipped =
+      settings.clip > 0 ? std::min(1.0, settings.clip / (report.gradient_norm + 1e-6)) : 1.0;
+  ++optimiser.steps;
+  adamw_step(ctx, settings.adamw, optimiser.steps, static_cast<float>(share * clipped), gradient,
+             weights.parameters.view<float, 1>(), optimiser.m.view<float, 1>(),
+             optimiser.v.view<float, 1>());
+}
+
 StepReport train_step(Context& ctx, const StepSettings& settings, const lewm::PassMode& mode,
                       const Batch& batch, lewm::Weights& weights, lewm::TrainingState& state,
                       LossState& loss_state, Optimiser& optimiser) {
-  lewm::forward(ctx, weights, state, mode, batch.pixels, batch.actions);
   StepReport report;
-  report.losses = losses(ctx, settings.losses, state.emb(), state.pred(), loss_state);
-  report.finite = std::isfinite(report.losses.total);
-  if (!report.finite) return report;
-
-  const View<float, 1> gradient = optimiser.gradient.view<float, 1>();
-  fill(ctx, 0.0f, gradient);
-  lewm::backward(ctx, weights, state, loss_state.demb(), loss_state.dpred(),
-                 lewm::bind(weights.config, gradient.data(), nullptr));
-  report.gradient_norm = std::sqrt(sum_of_squares(ctx, gradient));
-  report.finite = std::isfinite(report.gradient_norm);
-  if (!report.finite) return report;
-
-  // PyTorch's clip_grad_norm_ adds 1e-6 to the norm
-  const double factor =
-      settings.clip > 0 ? std::min(1.0, settings.clip / (report.gradient_norm + 1e-6)) : 1.0;
-  ++optimiser.steps;
-  adamw_step(ctx, settings.adamw, optimiser.steps, static_cast<float>(factor), gradient,
-             weights.parameters.view<float, 1>(), optimiser.m.view<float, 1>(),
-             optimiser.v.view<float, 1>());
+  begin_gradient(ctx, optimiser);
+  add_gradient(ctx, settings, mode, batch, weights, state, loss_state, optimiser, report);
+  if (report.finite) update(ctx, settings, weights, optimiser, report);
   return report;
 }
 

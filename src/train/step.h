@@ -27,14 +27,31 @@ struct Batch {
 };
 
 struct StepReport {
-  LossValues losses;
+  LossValues losses;         // mean over the batches of the step
   double gradient_norm = 0;  // before clipping
+  i64 batches = 0;           // whose gradients were added
   bool finite = true;
 };
 
-// Forward, losses, backward, clipping by min(1, clip / (norm + 1e-6)), AdamW. The directions of
-// `losses` must be drawn. When the loss or the gradient's norm is not finite, the weights and
-// moments stay as they were (running statistics do not) and `finite` is false. steady
+// The three parts of an optimiser step, called in this order.
+//
+// Gradient and report of a step begin at zero.
+void begin_gradient(Context& ctx, Optimiser& optimiser);
+
+// Forward, losses and backward of one batch, whose gradient and losses are added. The directions of
+// `losses` must be drawn. A loss that is not finite makes `finite` false and adds no gradient.
+// steady
+void add_gradient(Context& ctx, const StepSettings& settings, const lewm::PassMode& mode,
+                  const Batch& batch, lewm::Weights& weights, lewm::TrainingState& state,
+                  LossState& losses, Optimiser& optimiser, StepReport& report);
+
+// The mean of the gradients that were added, clipped by min(1, clip / (norm + 1e-6)), then AdamW.
+// When its norm is not finite, weights and moments stay as they were (running statistics do not)
+// and `finite` is false. steady
+void update(Context& ctx, const StepSettings& settings, lewm::Weights& weights,
+            Optimiser& optimiser, StepReport& report);
+
+// All three for a single batch.
 StepReport train_step(Context& ctx, const StepSettings& settings, const lewm::PassMode& mode,
                       const Batch& batch, lewm::Weights& weights, lewm::TrainingState& state,
                       LossState& losses, Optimiser& optimiser);

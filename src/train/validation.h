@@ -13,6 +13,12 @@ struct ValidationReport {
   double effective_rank = 0;  // participation ratio of the covariance: trace(C)^2 / ||C||_F^2, 1..D
 };
 
+// How latents lie: as in ValidationReport.
+struct LatentSpread {
+  double std = 0;
+  double effective_rank = 0;
+};
+
 // Sums for mean and covariance of vectors, in double.
 class Covariance {
  public:

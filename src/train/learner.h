@@ -1,0 +1,46 @@
+#pragma once
+
+#include <string>
+
+#include "tensor/tensor.h"
+#include "train/batches.h"
+#include "train/settings.h"
+#include "train/step.h"
+#include "train/validation.h"
+
+namespace orrery::train {
+
+// What learns: weights, optimiser, and the memory of a pass and of the losses, taken once. The
+// numbers that a step draws are functions of (seed, step), so there is no generator to save.
+class Learner {
+ public:
+  // settings.steps must be resolved: not 0
+  Learner(Context& ctx, const lewm::Config& model, const TrainingSettings& settings);
+
+  // weights from the seed
+  void begin();
+  // One optimiser step over `accumulate` batches of the source.
+  StepReport step(BatchSource& source);
+  // Of the weights that weights() gives.
+  ValidationReport validate(BatchSource& source);
+  // mean standard deviation and effective rank of the latents of the last batch of the last step
+  LatentSpread spread() const;
+
+  i64 steps() const { return optimiser_.steps; }
+  double next_learning_rate() const;
+  const lewm::Weights& weights() const { return weights_; }
+
+  // Everything that the next steps depend on, for a checkpoint. `where` names its file in errors.
+  TensorMap contents() const;
+  void restore(const TensorMap& contents, const std::string& where);
+
+ private:
+  Context& ctx_;
+  const TrainingSettings& settings_;
+  lewm::Weights weights_;
+  Optimiser optimiser_;
+  lewm::TrainingState state_;
+  LossState losses_;
+};
+
+}  // namespace orrery::train
