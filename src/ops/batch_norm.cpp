@@ -6,11 +6,11 @@ namespace cpu {
 void batch_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                 View<const float, 1> bias, float eps, float momentum, View<float, 1> running_mean,
                 View<float, 1> running_var, View<float, 2> y, View<float, 1> mean,
-                View<float, 1> rstd);
+                View<float, 1> rstd, const BatchShare& share);
 void batch_norm_backward(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                          View<const float, 1> mean, View<const float, 1> rstd,
                          View<const float, 2> dy, View<float, 2> dx, View<float, 1> dgain,
-                         View<float, 1> dbias);
+                         View<float, 1> dbias, const BatchShare& share);
 void batch_norm_apply(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                       View<const float, 1> bias, View<const float, 1> running_mean,
                       View<const float, 1> running_var, float eps, View<float, 2> y);
@@ -34,14 +34,21 @@ void check_rows(const char* op, const char* name, View<const float, 2> values,
         ", contiguous ", x.shape(), " was needed");
 }
 
+void check_batch(const char* op, View<const float, 2> x, const BatchShare& share) {
+  const i64 rows = share.whole(x.size(0));
+  check(rows >= 2, op, ": the batch has ", rows, " rows, statistics need at least 2");
+  check(share.first + x.size(0) <= rows, op, ": x has rows ", share.first, " to ",
+        share.first + x.size(0), " of a batch of ", rows);
+}
+
 }  // namespace
 
 void batch_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                 View<const float, 1> bias, float eps, float momentum, View<float, 1> running_mean,
                 View<float, 1> running_var, View<float, 2> y, View<float, 1> mean,
-                View<float, 1> rstd) {
+                View<float, 1> rstd, const BatchShare& share) {
   const i64 dim = x.size(1);
-  check(x.size(0) >= 2, "batch_norm: x has ", x.size(0), " rows, statistics need at least 2");
+  check_batch("batch_norm", x, share);
   check_rows("batch_norm", "x", x, x);
   check_rows("batch_norm", "y", y, x);
   check(x.data() != y.data(), "batch_norm: y is x, which the backward pass needs");
@@ -52,16 +59,15 @@ void batch_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
   check_column("batch_norm", "mean", mean, dim);
   check_column("batch_norm", "rstd", rstd, dim);
   ORRERY_ON_CPU(ctx, batch_norm, x, gain, bias, eps, momentum, running_mean, running_var, y, mean,
-                rstd);
+                rstd, share);
 }
 
 void batch_norm_backward(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                          View<const float, 1> mean, View<const float, 1> rstd,
                          View<const float, 2> dy, View<float, 2> dx, View<float, 1> dgain,
-                         View<float, 1> dbias) {
+                         View<float, 1> dbias, const BatchShare& share) {
   const i64 dim = x.size(1);
-  check(x.size(0) >= 2, "batch_norm_backward: x has ", x.size(0),
-        " rows, statistics need at least 2");
+  check_batch("batch_norm_backward", x, share);
   check_rows("batch_norm_backward", "x", x, x);
   check_rows("batch_norm_backward", "dy", dy, x);
   check_rows("batch_norm_backward", "dx", dx, x);
@@ -70,7 +76,7 @@ void batch_norm_backward(Context& ctx, View<const float, 2> x, View<const float,
   check_column("batch_norm_backward", "rstd", rstd, dim);
   check_column("batch_norm_backward", "dgain", dgain, dim);
   check_column("batch_norm_backward", "dbias", dbias, dim);
-  ORRERY_ON_CPU(ctx, batch_norm_backward, x, gain, mean, rstd, dy, dx, dgain, dbias);
+  ORRERY_ON_CPU(ctx, batch_norm_backward, x, gain, mean, rstd, dy, dx, dgain, dbias, share);
 }
 
 void batch_norm_apply(Context& ctx, View<const float, 2> x, View<const float, 1> gain,

@@ -12,6 +12,7 @@ namespace {
 void check_rate(const Dropout& settings) {
   check(settings.rate >= 0.0f && settings.rate < 1.0f, "dropout: rate is ", settings.rate,
         ", 0 <= rate < 1 was needed");
+  check(settings.first >= 0, "dropout: the first element is ", settings.first);
 }
 
 // 0 or 1 / (1 - rate); four elements share one Philox call
@@ -20,7 +21,8 @@ class Mask {
   explicit Mask(const Dropout& settings)
       : settings_(settings), kept_(1.0f / (1.0f - settings.rate)) {}
 
-  float operator()(i64 element) {
+  float operator()(i64 index) {
+    const i64 element = settings_.first + index;
     const u64 block = static_cast<u64>(element) / 4;
     if (!filled_ || block != block_) {
       bits_ = philox(settings_.seed, settings_.stream, block);
@@ -91,7 +93,7 @@ void check_sizes(View<const float, 4> q, View<const float, 4> k, View<const floa
 void dropout(Context& ctx, const Dropout& settings, View<const float, 1> x, View<float, 1> y) {
   check_rate(settings);
   check(x.sizes() == y.sizes(), "dropout: x is ", x.shape(), ", y is ", y.shape());
-  // a multiple of four, so that no Philox call is shared by two tasks
+  // a multiple of four, so that tasks seldom share a Philox call
   ctx.parallel_ranges(x.numel(), 4096, [&](i64 begin, i64 end, int) {
     Mask mask(settings);
     for (i64 i = begin; i < end; ++i) y[i] = x[i] * mask(i);

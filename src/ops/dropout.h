@@ -11,6 +11,7 @@ struct Dropout {
   float rate = 0.0f;  // in [0, 1)
   u64 seed = 0;
   u64 stream = 0;
+  i64 first = 0;  // place in the mask of element 0 here, where others have what comes before
 };
 
 // y[i] = kept_i ? x[i] / (1 - rate) : 0, kept_i with probability 1 - rate; also its own backward:
@@ -18,7 +19,7 @@ struct Dropout {
 void dropout(Context& ctx, const Dropout& settings, View<const float, 1> x, View<float, 1> y);
 
 // The attention of attention.h with dropout on the probabilities, for short windows: plain loops.
-// Element (b, h, t, s) of the mask has index ((b * heads + h) * queries + t) * keys + s.
+// Element (b, h, t, s) has index ((b * heads + h) * queries + t) * keys + s.
 //
 // tolerant as attention; steady
 void attention_dropout(Context& ctx, const Dropout& settings, View<const float, 4> q,

@@ -4,11 +4,13 @@ namespace orrery {
 
 namespace cpu {
 double sigreg(Context& ctx, const SigregSettings& settings, View<const float, 3> z,
-              View<const float, 2> directions, View<float, 2> statistics, View<float, 3> dz);
+              View<const float, 2> directions, View<float, 2> statistics, View<float, 3> dz,
+              const BatchShare& share);
 }
 
 double sigreg(Context& ctx, const SigregSettings& settings, View<const float, 3> z,
-              View<const float, 2> directions, View<float, 2> statistics, View<float, 3> dz) {
+              View<const float, 2> directions, View<float, 2> statistics, View<float, 3> dz,
+              const BatchShare& share) {
   check(settings.knots >= 2 && settings.knots <= kSigregMaxKnots, "sigreg: ", settings.knots,
         " knots, 2 to ", kSigregMaxKnots, " were needed");
   check(settings.span > 0, "sigreg: span is ", settings.span, ", more than 0 was needed");
@@ -23,7 +25,9 @@ double sigreg(Context& ctx, const SigregSettings& settings, View<const float, 3>
         statistics.shape(), ", contiguous ", needed, " was needed");
   check(!dz || (dz.sizes() == z.sizes() && dz.stride(2) == 1), "sigreg: dz is ", dz.shape(),
         ", z is ", z.shape());
-  return ORRERY_ON_CPU(ctx, sigreg, settings, z, directions, statistics, dz);
+  check(share.first + z.size(1) <= share.whole(z.size(1)), "sigreg: z has rows ", share.first,
+        " to ", share.first + z.size(1), " of a batch of ", share.whole(z.size(1)));
+  return ORRERY_ON_CPU(ctx, sigreg, settings, z, directions, statistics, dz, share);
 }
 
 }  // namespace orrery

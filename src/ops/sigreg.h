@@ -1,6 +1,7 @@
 #pragma once
 
 #include "device/context.h"
+#include "ops/batch_share.h"
 #include "tensor/view.h"
 
 namespace orrery {
@@ -10,9 +11,11 @@ namespace orrery {
 // characteristic function is compared with that of the standard normal by the Epps-Pulley
 // statistic.
 //
-//   h = z_t a_m;  C_k = mean_B cos(t_k h), S_k = mean_B sin(t_k h);  statistic = B * sum_k w_k
-//   [(C_k - phi_k)^2 + S_k^2] t_k = k * span / (knots - 1);  phi_k = exp(-t_k^2 / 2);  w_k = phi_k
-//   * dt * (k at an end ? 1 : 2) loss = mean over time and directions
+//   h = z_t a_m;  C_k = mean_B cos(t_k h), S_k = mean_B sin(t_k h)
+//   statistic = B * sum_k w_k [(C_k - phi_k)^2 + S_k^2]
+//   t_k = k * span / (knots - 1);  phi_k = exp(-t_k^2 / 2)
+//   w_k = phi_k * dt * (k at an end ? 1 : 2)
+//   loss = mean over time and directions
 struct SigregSettings {
   int knots = 17;
   float span = 3.0f;
@@ -22,14 +25,16 @@ struct SigregSettings {
 //   directions   [dim, projections], raw normal draws: columns are scaled to unit length here
 //   statistics   [time, projections], written
 //   dz           same shape as z, contiguous last dimension: gradient of the loss, stored; may be
-//   empty returns the loss
+//                empty
+//   share        which rows of the batch z holds: B and the means C and S are the whole batch's, so
+//                every process finds the same statistics and loss, and the dz of its rows
+// returns the loss
+//
 // steady
 double sigreg(Context& ctx, const SigregSettings& settings, View<const float, 3> z,
-              View<const float, 2> directions, View<float, 2> statistics, View<float, 3> dz);
+              View<const float, 2> directions, View<float, 2> statistics, View<float, 3> dz,
+              const BatchShare& share = {});
 
 inline constexpr int kSigregMaxKnots = 64;
-
-// bytes of shared scratch that sigreg uses, to reserve ahead (the matrix products come on top)
-std::size_t sigreg_scratch_bytes(i64 time, i64 batch, i64 dim, i64 projections);
 
 }  // namespace orrery

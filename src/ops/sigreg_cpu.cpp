@@ -58,33 +58,30 @@ void ScaleColumns(View<const float, 2> directions, float* out, i64 begin, i64 en
   });
 }
 
-// Columns [begin, end) of h [batch, projections], each one sample of a distribution: writes its
-// statistic and, when asked, puts slope * d statistic / d h (without the factor batch) in place of
-// h.
+// Sums over the rows of h [rows, projections] of row_share times cosine and sine at every knot but
+// the first (cos 0 = 1, sin 0 = 0), for columns [begin, end): means [2, knots, projections].
 //
 // One sine and cosine per value, of dt * h; those of the other knots follow by rotating with it: 6
 // operations a knot.
-void StatisticColumns(const Knots& knots, float* h, i64 batch, i64 projections, i64 begin, i64 end,
-                      bool with_slope, float slope, float* statistics) {
+void MeanColumns(const Knots& knots, const float* h, i64 rows, i64 projections, i64 begin, i64 end,
+                 float row_share, float* means) {
   const D d;
   const std::size_t lanes = hn::Lanes(d);
   const int count = knots.count;
   const auto dt = hn::Set(d, knots.dt);
-  const auto share = hn::Set(d, 1.0f / static_cast<float>(batch));
-  // sums over the batch, knot by knot; then what multiplies each sine and cosine in the slope
+  const auto share = hn::Set(d, row_share);
   HWY_ALIGN float cosines[kSigregMaxKnots * hn::MaxLanes(D())];
   HWY_ALIGN float sines[kSigregMaxKnots * hn::MaxLanes(D())];
 
   ForVectors(d, end - begin, [&](i64 i, auto part) HWY_ATTR {
-    float* column = h + begin + i;
+    const float* column = h + begin + i;
     for (std::size_t k = 0; k < static_cast<std::size_t>(count); ++k) {
       hn::Store(hn::Zero(d), d, cosines + k * lanes);
       hn::Store(hn::Zero(d), d, sines + k * lanes);
     }
-    for (i64 b = 0; b < batch; ++b) {
+    for (i64 b = 0; b < rows; ++b) {
       V sine, cosine;
       SinCos(d, hn::Mul(dt, part.load(d, column + b * projections)), sine, cosine);
-      // knot 0: cos 0 = 1 and sin 0 = 0 need no sum
       V s = sine, c = cosine;
       for (int k = 1; k < count; ++k) {
         float* c_sum = cosines + static_cast<std::size_t>(k) * lanes;
@@ -96,31 +93,55 @@ void StatisticColumns(const Knots& knots, float* h, i64 batch, i64 projections, 
         c = next;
       }
     }
+    for (int k = 0; k < count; ++k) {
+      const auto at = static_cast<std::size_t>(k) * lanes;
+      float* mean = means + k * projections + begin + i;
+      part.store(hn::Mul(hn::Load(d, cosines + at), share), d, mean);
+      part.store(hn::Mul(hn::Load(d, sines + at), share), d, mean + count * projections);
+    }
+  });
+}
 
+// The statistics of columns [begin, end) from the means of the batch and, when asked, slope * d
+// statistic / d h (without the factor B) in place of h.
+void StatisticColumns(const Knots& knots, const float* means, i64 batch, float* h, i64 rows,
+                      i64 projections, i64 begin, i64 end, bool with_slope, float slope,
+                      float* statistics) {
+  const D d;
+  const std::size_t lanes = hn::Lanes(d);
+  const int count = knots.count;
+  const auto dt = hn::Set(d, knots.dt);
+  // what multiplies each cosine and sine in the slope
+  HWY_ALIGN float of_cosine[kSigregMaxKnots * hn::MaxLanes(D())];
+  HWY_ALIGN float of_sine[kSigregMaxKnots * hn::MaxLanes(D())];
+
+  ForVectors(d, end - begin, [&](i64 i, auto part) HWY_ATTR {
     V statistic = hn::Zero(d);
     for (int k = 1; k < count; ++k) {
-      float* c_sum = cosines + static_cast<std::size_t>(k) * lanes;
-      float* s_sum = sines + static_cast<std::size_t>(k) * lanes;
-      const V miss = hn::Sub(hn::Mul(hn::Load(d, c_sum), share), hn::Set(d, knots.phi[k]));
-      const V mean_sine = hn::Mul(hn::Load(d, s_sum), share);
+      const float* mean = means + k * projections + begin + i;
+      const V miss = hn::Sub(part.load(d, mean), hn::Set(d, knots.phi[k]));
+      const V mean_sine = part.load(d, mean + count * projections);
       const V square = hn::MulAdd(miss, miss, hn::Mul(mean_sine, mean_sine));
       statistic = hn::MulAdd(hn::Set(d, knots.weight[k]), square, statistic);
       const V factor = hn::Set(d, 2.0f * slope * knots.weight[k] * knots.t[k]);
-      hn::Store(hn::Mul(factor, mean_sine), d, c_sum);
-      hn::Store(hn::Mul(factor, miss), d, s_sum);
+      const auto at = static_cast<std::size_t>(k) * lanes;
+      hn::Store(hn::Mul(factor, mean_sine), d, of_cosine + at);
+      hn::Store(hn::Mul(factor, miss), d, of_sine + at);
     }
     part.store(hn::Mul(statistic, hn::Set(d, static_cast<float>(batch))), d,
                statistics + begin + i);
 
     if (!with_slope) return;
-    for (i64 b = 0; b < batch; ++b) {
+    float* column = h + begin + i;
+    for (i64 b = 0; b < rows; ++b) {
       V sine, cosine;
       SinCos(d, hn::Mul(dt, part.load(d, column + b * projections)), sine, cosine);
       V s = sine, c = cosine;
       V sum = hn::Zero(d);
       for (int k = 1; k < count; ++k) {
-        sum = hn::MulAdd(c, hn::Load(d, cosines + static_cast<std::size_t>(k) * lanes), sum);
-        sum = hn::NegMulAdd(s, hn::Load(d, sines + static_cast<std::size_t>(k) * lanes), sum);
+        const auto at = static_cast<std::size_t>(k) * lanes;
+        sum = hn::MulAdd(c, hn::Load(d, of_cosine + at), sum);
+        sum = hn::NegMulAdd(s, hn::Load(d, of_sine + at), sum);
         const V next = hn::NegMulAdd(s, sine, hn::Mul(c, cosine));
         s = hn::MulAdd(c, sine, hn::Mul(s, cosine));
         c = next;
@@ -139,28 +160,25 @@ namespace orrery {
 
 namespace {
 
-// [dim, projections] and [batch, projections], each from a cache line on
-std::size_t padded(i64 values) {
-  return (static_cast<std::size_t>(values) * sizeof(float) + 63) / 64 * 64;
-}
+// floats that begin on a cache line
+i64 padded(i64 values) { return (values + 15) / 16 * 16; }
 
 }  // namespace
-
-std::size_t sigreg_scratch_bytes(i64 /*time*/, i64 batch, i64 dim, i64 projections) {
-  // one time step after the other
-  return padded(dim * projections) + padded(batch * projections);
-}
 
 namespace cpu {
 
 HWY_EXPORT(ScaleColumns);
+HWY_EXPORT(MeanColumns);
 HWY_EXPORT(StatisticColumns);
 
 double sigreg(Context& ctx, const SigregSettings& settings, View<const float, 3> z,
-              View<const float, 2> directions, View<float, 2> statistics, View<float, 3> dz) {
+              View<const float, 2> directions, View<float, 2> statistics, View<float, 3> dz,
+              const BatchShare& batch_share) {
   const auto scale_kernel = ORRERY_KERNEL(ScaleColumns);
+  const auto mean_kernel = ORRERY_KERNEL(MeanColumns);
   const auto kernel = ORRERY_KERNEL(StatisticColumns);
-  const i64 time = z.size(0), batch = z.size(1), dim = z.size(2), projections = directions.size(1);
+  const i64 time = z.size(0), rows = z.size(1), dim = z.size(2), projections = directions.size(1);
+  const i64 batch = batch_share.whole(rows);
   // columns of one task: 2 to 16 vectors
   constexpr i64 kTaskColumns = 32;
 
@@ -176,22 +194,52 @@ double sigreg(Context& ctx, const SigregSettings& settings, View<const float, 3>
     knots.weight[k] = static_cast<float>(phi * dt * (k == 0 || k == knots.count - 1 ? 1 : 2));
   }
 
-  std::byte* memory = ctx.shared_scratch(sigreg_scratch_bytes(time, batch, dim, projections));
-  const View<float, 2> unit(reinterpret_cast<float*>(memory), {dim, projections});
-  const View<float, 2> h(reinterpret_cast<float*>(memory + padded(dim * projections)),
-                         {batch, projections});
+  // Projections and means of one time step after the other; of all at once where the means wait for
+  // other processes, so that they are asked once.
+  const i64 kept = batch_share.sums == nullptr ? 1 : time;
+  const i64 mean_count = 2 * knots.count * projections;
+  float* memory = reinterpret_cast<float*>(ctx.shared_scratch(
+      static_cast<std::size_t>(padded(dim * projections) +
+                               kept * (padded(rows * projections) + padded(mean_count))) *
+      sizeof(float)));
+  const View<float, 2> unit(memory, {dim, projections});
+  float* const projected = memory + padded(dim * projections);
+  const View<float, 1> means(projected + kept * padded(rows * projections),
+                             {kept * padded(mean_count)});
   ctx.parallel_ranges(projections, kTaskColumns, [&](i64 begin, i64 end, int) {
     scale_kernel(directions, unit.data(), begin, end);
   });
 
   const double share = 1.0 / static_cast<double>(time * projections);
-  for (i64 t = 0; t < time; ++t) {
-    gemm(ctx, z[t], unit, false, h);
+  const float row_share = 1.0f / static_cast<float>(batch);
+  const auto find_means = [&](i64 t, float* h, float* mean) {
+    gemm(ctx, z[t], unit, false, View<float, 2>(h, {rows, projections}));
     ctx.parallel_ranges(projections, kTaskColumns, [&](i64 begin, i64 end, int) {
-      kernel(knots, h.data(), batch, projections, begin, end, static_cast<bool>(dz),
+      mean_kernel(knots, h, rows, projections, begin, end, row_share, mean);
+    });
+  };
+  const auto measure = [&](i64 t, float* h, const float* mean) {
+    ctx.parallel_ranges(projections, kTaskColumns, [&](i64 begin, i64 end, int) {
+      kernel(knots, mean, batch, h, rows, projections, begin, end, static_cast<bool>(dz),
              static_cast<float>(share), statistics[t].data());
     });
-    if (dz) gemm(ctx, h, unit.transposed(), false, dz[t]);
+    if (dz) {
+      gemm(ctx, View<const float, 2>(h, {rows, projections}), unit.transposed(), false, dz[t]);
+    }
+  };
+  if (batch_share.sums == nullptr) {
+    for (i64 t = 0; t < time; ++t) {
+      find_means(t, projected, means.data());
+      measure(t, projected, means.data());
+    }
+  } else {
+    const auto h = [&](i64 t) { return projected + t * padded(rows * projections); };
+    const auto mean = [&](i64 t) { return means.data() + t * padded(mean_count); };
+    // what pads it is added up too
+    std::fill_n(means.data(), means.numel(), 0.0f);
+    for (i64 t = 0; t < time; ++t) find_means(t, h(t), mean(t));
+    batch_share.sums->add_up(means);
+    for (i64 t = 0; t < time; ++t) measure(t, h(t), mean(t));
   }
 
   double sum = 0;

@@ -11,7 +11,7 @@ namespace {
 
 PredictorDropout predictor_dropout(const PredictorConfig& config, const PassMode& mode) {
   if (!mode.training) return {};
-  return {config.dropout, config.embedding_dropout, mode.dropout_seed, mode.step};
+  return {config.dropout, config.embedding_dropout, mode.dropout_seed, mode.step, mode.share.first};
 }
 
 // all blocks of a window but the last, which leads out of it; what is not a number counts as 0
@@ -80,8 +80,8 @@ void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMod
   encoder_forward(ctx, config.encoder, tensors.encoder,
                   pixels.reshaped<4>({windows * frames, pixels.size(2), pixels.size(3), 3}),
                   state.encoder_);
-  head_forward(ctx, config.projector, tensors.projector, mode.training, state.encoder_.cls,
-               state.projector_, state.emb_);
+  head_forward(ctx, config.projector, tensors.projector, mode.training, mode.share.times(frames),
+               state.encoder_.cls, state.projector_, state.emb_);
 
   take_actions(ctx, action, state.action_);
   nn::dense(ctx, tensors.action.smooth, state.action_, state.smooth_);
@@ -92,8 +92,9 @@ void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMod
   predictor_forward(ctx, config.predictor, tensors.predictor,
                     predictor_dropout(config.predictor, mode), state.emb().slice(1, 0, frames - 1),
                     state.action_emb_, state.predictor_);
-  head_forward(ctx, config.pred_proj, tensors.pred_proj, mode.training, state.predictor_.output,
-               state.pred_proj_, state.pred_);
+  head_forward(ctx, config.pred_proj, tensors.pred_proj, mode.training,
+               mode.share.times(frames - 1), state.predictor_.output, state.pred_proj_,
+               state.pred_);
   if (mode.training) ++weights.batches_tracked;
 }
 
@@ -106,8 +107,10 @@ void backward(Context& ctx, const Weights& weights, TrainingState& state, View<c
         "backward: gradients are ", demb.shape(), " and ", dpred.shape(), ", needed ",
         state.emb().shape(), " and ", state.pred().shape());
 
+  const BatchShare& share = state.mode_.share;
   head_backward(ctx, config.pred_proj, tensors.pred_proj, gradient.pred_proj,
-                state.predictor_.output, state.pred_proj_, dpred.as_rows(), state.dpredicted_);
+                share.times(state.frames_ - 1), state.predictor_.output, state.pred_proj_,
+                dpred.as_rows(), state.dpredicted_);
   predictor_backward(ctx, config.predictor, tensors.predictor, gradient.predictor,
                      predictor_dropout(config.predictor, state.mode_), state.action_emb_,
                      state.dpredicted_, state.predictor_);
@@ -127,8 +130,9 @@ void backward(Context& ctx, const Weights& weights, TrainingState& state, View<c
   const View<float, 3> all = state.demb_.reshaped<3>({windows, state.frames_, width});
   copy(ctx, demb, all);
   add_to(ctx, state.predictor_.dplaced.reshaped<3>({windows, kept, width}), all.slice(1, 0, kept));
-  head_backward(ctx, config.projector, tensors.projector, gradient.projector, state.encoder_.cls,
-                state.projector_, state.demb_, state.dcls_);
+  head_backward(ctx, config.projector, tensors.projector, gradient.projector,
+                share.times(state.frames_), state.encoder_.cls, state.projector_, state.demb_,
+                state.dcls_);
   encoder_backward(ctx, config.encoder, tensors.encoder, gradient.encoder, state.dcls_,
                    state.encoder_);
 }

@@ -21,6 +21,9 @@ struct PassMode {
   bool training = true;
   u64 dropout_seed = 0;
   u64 step = 0;  // each step draws its own dropout masks
+  // Which windows of the batch are here. Masks and BatchNorm's statistics are those of the batch,
+  // so that parts of it come to what the whole does.
+  BatchShare share = {};
 };
 
 // Activations and scratch of one pass, one block of memory planned once.
@@ -70,7 +73,7 @@ void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMod
 
 // Adds to `gradient` (views of a block with the layout of the parameters), given the gradient of a
 // loss with respect to emb and pred, both contiguous. The state must hold the forward pass of these
-// weights in training mode. steady
+// weights in training mode. With a share of a batch: what the windows here add. steady
 void backward(Context& ctx, const Weights& weights, TrainingState& state, View<const float, 3> demb,
               View<const float, 3> dpred, const Tensors& gradient);
 

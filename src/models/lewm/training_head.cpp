@@ -37,7 +37,8 @@ HeadState take_head(Arena& arena, const HeadConfig& config, i64 rows) {
 }
 
 void head_forward(Context& ctx, const HeadConfig& config, const Head& head, bool training,
-                  View<const float, 2> x, HeadState& state, View<float, 2> y) {
+                  const BatchShare& share, View<const float, 2> x, HeadState& state,
+                  View<float, 2> y) {
   if (!config.present) return copy_rows(ctx, x, y);
   const nn::Norm& norm = head.norm;
   nn::dense(ctx, head.up, x, state.wide);
@@ -46,7 +47,7 @@ void head_forward(Context& ctx, const HeadConfig& config, const Head& head, bool
                state.rstd);
   } else if (config.norm == HeadConfig::Norm::batch && training) {
     batch_norm(ctx, state.wide, norm.weight, norm.bias, kNormEps, kMomentum, head.running_mean,
-               head.running_var, state.normed, state.mean, state.rstd);
+               head.running_var, state.normed, state.mean, state.rstd, share);
   } else if (config.norm == HeadConfig::Norm::batch) {
     batch_norm_apply(ctx, state.wide, norm.weight, norm.bias, head.running_mean, head.running_var,
                      kNormEps, state.normed);
@@ -56,15 +57,15 @@ void head_forward(Context& ctx, const HeadConfig& config, const Head& head, bool
 }
 
 void head_backward(Context& ctx, const HeadConfig& config, const Head& head, const Head& gradient,
-                   View<const float, 2> x, const HeadState& state, View<const float, 2> dy,
-                   View<float, 2> dx) {
+                   const BatchShare& share, View<const float, 2> x, const HeadState& state,
+                   View<const float, 2> dy, View<float, 2> dx) {
   if (!config.present) return copy_rows(ctx, dy, dx);
   nn::dense_backward(ctx, head.down, gradient.down, state.active, dy, state.dwide);
   activate_backward(ctx, config.activation, state.normed.flat(), state.dwide.flat(),
                     state.dwide.flat());
   if (config.norm == HeadConfig::Norm::batch) {
     batch_norm_backward(ctx, state.wide, head.norm.weight, state.mean, state.rstd, state.dwide,
-                        state.dwide, gradient.norm.weight, gradient.norm.bias);
+                        state.dwide, gradient.norm.weight, gradient.norm.bias, share);
   } else if (config.norm == HeadConfig::Norm::layer) {
     layer_norm_backward(ctx, state.wide, head.norm.weight, state.mean, state.rstd, state.dwide,
                         false, state.dwide, gradient.norm.weight, gradient.norm.bias);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "models/lewm/weights.h"
+#include "ops/batch_share.h"
 #include "tensor/arena.h"
 
 namespace orrery::lewm {
@@ -17,14 +18,15 @@ struct HeadState {
 
 HeadState take_head(Arena& arena, const HeadConfig& config, i64 rows);
 
-// y = head(x); training takes BatchNorm's statistics from these rows and updates the running ones.
-// x, y [rows, width] contiguous
+// y = head(x); training takes BatchNorm's statistics from the rows of the batch, of which x holds
+// its share, and updates the running ones. x, y [rows, width] contiguous
 void head_forward(Context& ctx, const HeadConfig& config, const Head& head, bool training,
-                  View<const float, 2> x, HeadState& state, View<float, 2> y);
+                  const BatchShare& share, View<const float, 2> x, HeadState& state,
+                  View<float, 2> y);
 
 // dx = gradient with respect to x, stored; dx is not dy
 void head_backward(Context& ctx, const HeadConfig& config, const Head& head, const Head& gradient,
-                   View<const float, 2> x, const HeadState& state, View<const float, 2> dy,
-                   View<float, 2> dx);
+                   const BatchShare& share, View<const float, 2> x, const HeadState& state,
+                   View<const float, 2> dy, View<float, 2> dx);
 
 }  // namespace orrery::lewm

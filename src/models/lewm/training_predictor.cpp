@@ -23,9 +23,27 @@ enum Part { shift_attention, scale_attention, gate_attention, shift_mlp, scale_m
 // where dropout is applied in a layer
 enum Place { on_probabilities, on_attention, on_wide, on_mlp, on_embedding };
 
-Dropout mask_of(const PredictorDropout& drop, std::size_t layer, Place place) {
+// elements of a mask that one window has
+i64 elements_of_window(const PredictorConfig& config, i64 frames, Place place) {
+  switch (place) {
+    case on_probabilities:
+      return config.heads * frames * frames;
+    case on_wide:
+      return frames * config.mlp;
+    case on_embedding:
+      return frames * config.input;
+    default:
+      return frames * config.hidden;
+  }
+}
+
+Dropout mask_of(const PredictorDropout& drop, const PredictorConfig& config, i64 frames,
+                std::size_t layer, Place place) {
   const u64 stream = mix(static_cast<u64>(Stream::dropout), mix(drop.step, 8 * layer + place));
-  return {place == on_embedding ? drop.embedding_rate : drop.rate, drop.seed, stream};
+  return {.rate = place == on_embedding ? drop.embedding_rate : drop.rate,
+          .seed = drop.seed,
+          .stream = stream,
+          .first = drop.first_window * elements_of_window(config, frames, place)};
 }
 
 View<float, 4> part_of(View<float, 2> qkv, i64 part, const PredictorConfig& config, i64 windows,
@@ -56,8 +74,11 @@ nn::FeedForward feed_forward_of(const PredictorLayer& layer) {
   return {layer.mlp_norm, layer.up, layer.down};
 }
 
-nn::FeedForwardDropout feed_forward_masks(const PredictorDropout& drop, std::size_t layer) {
-  return {mask_of(drop, layer, on_wide), mask_of(drop, layer, on_mlp)};
+nn::FeedForwardDropout feed_forward_masks(const PredictorDropout& drop,
+                                          const PredictorConfig& config, i64 frames,
+                                          std::size_t layer) {
+  return {mask_of(drop, config, frames, layer, on_wide),
+          mask_of(drop, config, frames, layer, on_mlp)};
 }
 
 float attention_scale(const PredictorConfig& config) {
@@ -140,11 +161,12 @@ void layer_forward(Context& ctx, const PredictorConfig& config, const PredictorL
   layer_norm(ctx, state.modulated, layer.attention_norm.weight, layer.attention_norm.bias, kNormEps,
              state.normed, state.mean, state.rstd);
   nn::dense(ctx, {layer.qkv, {}}, state.normed, state.qkv);
-  attention_forward(ctx, config, predictor, mask_of(drop, index, on_probabilities), state);
+  attention_forward(ctx, config, predictor,
+                    mask_of(drop, config, predictor.frames, index, on_probabilities), state);
   if (layer.out.weight) {
     nn::dense(ctx, layer.out, state.attended, state.attention_branch);
     // the official module has no dropout where it has no projection
-    const Dropout mask = mask_of(drop, index, on_attention);
+    const Dropout mask = mask_of(drop, config, predictor.frames, index, on_attention);
     const View<float, 1> branch = state.attention_branch.flat();
     if (mask.rate > 0) dropout(ctx, mask, branch, branch);
   }
@@ -156,8 +178,9 @@ void layer_forward(Context& ctx, const PredictorConfig& config, const PredictorL
              state.mlp_plain_rstd);
   modulate(ctx, batch_of(state.mlp_plain), part(shift_mlp), part(scale_mlp),
            batch_of(state.mlp_modulated));
-  nn::feed_forward(ctx, feed_forward_of(layer), kNormEps, feed_forward_masks(drop, index),
-                   state.mlp_modulated, state.feed_forward, {}, state.mlp_branch);
+  nn::feed_forward(ctx, feed_forward_of(layer), kNormEps,
+                   feed_forward_masks(drop, config, predictor.frames, index), state.mlp_modulated,
+                   state.feed_forward, {}, state.mlp_branch);
   gated_add(ctx, batch_of(state.middle), part(gate_mlp), batch_of(state.mlp_branch),
             batch_of(state.output));
 }
@@ -173,8 +196,9 @@ void layer_backward(Context& ctx, const PredictorConfig& config, const Predictor
   gated_add_backward(ctx, part(gate_mlp), batch_of(state.mlp_branch), batch_of(dx), dpart(gate_mlp),
                      batch_of(dbranch));
   nn::feed_forward_backward(ctx, feed_forward_of(layer), feed_forward_of(gradient),
-                            feed_forward_masks(drop, index), state.mlp_modulated,
-                            state.feed_forward, dbranch, false, dbranch, dnarrow, predictor.dwide);
+                            feed_forward_masks(drop, config, predictor.frames, index),
+                            state.mlp_modulated, state.feed_forward, dbranch, false, dbranch,
+                            dnarrow, predictor.dwide);
   modulate_backward(ctx, batch_of(state.mlp_plain), part(scale_mlp), batch_of(dbranch),
                     batch_of(dbranch), dpart(shift_mlp), dpart(scale_mlp));
   layer_norm_backward(ctx, state.middle, {}, state.mlp_plain_mean, state.mlp_plain_rstd, dbranch,
@@ -184,12 +208,14 @@ void layer_backward(Context& ctx, const PredictorConfig& config, const Predictor
                      dpart(gate_attention), batch_of(dbranch));
   View<float, 2> dattended = dbranch;
   if (layer.out.weight) {
-    const Dropout mask = mask_of(drop, index, on_attention);
+    const Dropout mask = mask_of(drop, config, predictor.frames, index, on_attention);
     if (mask.rate > 0) dropout(ctx, mask, dbranch.flat(), dbranch.flat());
     dattended = predictor.dattended;
     nn::dense_backward(ctx, layer.out, gradient.out, state.attended, dbranch, dattended);
   }
-  attention_back(ctx, config, predictor, mask_of(drop, index, on_probabilities), state, dattended);
+  attention_back(ctx, config, predictor,
+                 mask_of(drop, config, predictor.frames, index, on_probabilities), state,
+                 dattended);
   nn::dense_backward(ctx, {layer.qkv, {}}, {gradient.qkv, {}}, state.normed, predictor.dqkv,
                      dnarrow);
   layer_norm_backward(ctx, state.modulated, layer.attention_norm.weight, state.mean, state.rstd,
@@ -248,7 +274,7 @@ void predictor_forward(Context& ctx, const PredictorConfig& config, const Predic
   add_to(ctx,
          View<const float, 3>(predictor.positions.data(), {windows, frames, input}, {0, input, 1}),
          placed);
-  const Dropout mask = mask_of(drop, 0, on_embedding);
+  const Dropout mask = mask_of(drop, config, frames, 0, on_embedding);
   if (mask.rate > 0) dropout(ctx, mask, state.placed.flat(), state.placed.flat());
   if (predictor.input.weight) nn::dense(ctx, predictor.input, state.placed, state.entered);
   View<const float, 2> entering = condition;
@@ -297,7 +323,7 @@ void predictor_backward(Context& ctx, const PredictorConfig& config, const Predi
                        state.dcondition);
     nn::dense_backward(ctx, predictor.input, gradient.input, state.placed, state.dx, state.dplaced);
   }
-  const Dropout mask = mask_of(drop, 0, on_embedding);
+  const Dropout mask = mask_of(drop, config, frames, 0, on_embedding);
   if (mask.rate > 0) dropout(ctx, mask, state.dplaced.flat(), state.dplaced.flat());
   add_column_sums(ctx, state.dplaced.reshaped<2>({windows, frames * input}),
                   gradient.positions.slice(0, 0, frames).flat());

@@ -56,6 +56,7 @@ struct PredictorDropout {
   float embedding_rate = 0.0f;
   u64 seed = 0;
   u64 step = 0;
+  i64 first_window = 0;  // place in the batch, whose masks these are, of the first window here
 };
 
 //   latents     [B, S, input]  last dimension contiguous
