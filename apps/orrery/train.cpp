@@ -27,7 +27,9 @@ struct Options {
 // Tells a run's progress, and passes on a polite request to stop.
 class Narrator : public train::Observer {
  public:
-  explicit Narrator(std::ostream& out) : out_(out) {}
+  explicit Narrator(std::ostream& out) : out_(out) {
+    stop_requested();  // from now on a request to end is heard after a step
+  }
 
   // the newest value of everything that was measured
   std::map<std::string, double> measures;

@@ -14,10 +14,7 @@ if [ ! -f "$output/episodes.h5" ]; then
 fi
 
 # an interrupted run goes on where it stopped
-resume=()
-[ -f "$output/run/checkpoint.safetensors" ] && resume=(--resume)
-"$orrery" train --data "$output/episodes.h5" --config models/tworoom/training_config.json --output "$output/run" \
-  ${resume[@]+"${resume[@]}"}
+"$orrery" train --data "$output/episodes.h5" --config models/tworoom/training_config.json --output "$output/run" --resume
 
 # judged on episodes recorded with seeds that training never saw
 for seed in 42 43 44; do

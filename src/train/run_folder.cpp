@@ -37,6 +37,16 @@ std::optional<i64> step_of(const std::string& name) {
 
 }  // namespace
 
+std::vector<i64> checkpoints_in(const fs::path& folder) {
+  std::vector<i64> steps;
+  std::error_code gone;  // a file may go while its neighbours are listed
+  for (fs::directory_iterator at(folder, gone), end; !gone && at != end; at.increment(gone)) {
+    if (const auto step = step_of(at->path().filename().string())) steps.push_back(*step);
+  }
+  std::sort(steps.rbegin(), steps.rend());
+  return steps;
+}
+
 RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {
   fs::create_directories(path_);
   const fs::path lock = path_ / "lock";
@@ -55,15 +65,6 @@ RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {
 RunFolder::~RunFolder() { ::close(lock_); }
 
 fs::path RunFolder::checkpoint(i64 step) const { return path_ / text(kPrefix, step, kSuffix); }
-
-std::vector<i64> RunFolder::checkpoints() const {
-  std::vector<i64> steps;
-  for (const auto& entry : fs::directory_iterator(path_)) {
-    if (const auto step = step_of(entry.path().filename().string())) steps.push_back(*step);
-  }
-  std::sort(steps.rbegin(), steps.rend());
-  return steps;
-}
 
 std::optional<Checkpoint> RunFolder::newest(
     const std::function<void(const std::string&)>& skipped) const {

@@ -10,6 +10,9 @@
 
 namespace orrery::train {
 
+// steps of the checkpoints in a folder, newest first; none when there is no such folder
+std::vector<i64> checkpoints_in(const std::filesystem::path& folder);
+
 // The folder of a run, held by one process at a time: checkpoint_<step>.safetensors of the last
 // steps, the rest of a run beside them.
 class RunFolder {
@@ -25,8 +28,7 @@ class RunFolder {
   const std::filesystem::path& path() const { return path_; }
 
   std::filesystem::path checkpoint(i64 step) const;
-  // steps of the checkpoints that are there, newest first
-  std::vector<i64> checkpoints() const;
+  std::vector<i64> checkpoints() const { return checkpoints_in(path_); }
   // The newest that can be read. `skipped` is told a sentence for every newer one that cannot; when
   // all are damaged, the last of these sentences is the Error.
   std::optional<Checkpoint> newest(const std::function<void(const std::string&)>& skipped) const;

@@ -70,6 +70,10 @@ bool Command::running() {
   return info.si_pid == 0;
 }
 
+void Command::signal(int number) {
+  if (process_ > 0) ::kill(process_, number);
+}
+
 std::string Command::out() const { return read_file(out_, 1 << 26); }
 std::string Command::err() const { return read_file(err_, 1 << 26); }
 

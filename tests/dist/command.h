@@ -33,6 +33,8 @@ class Command {
   // its exit status, or minus the signal that ended it
   int wait();
   bool running();
+  // to the command itself, which must begin with exec
+  void signal(int number);
   // after wait()
   std::string out() const;
   std::string err() const;
