@@ -198,7 +198,7 @@ Figure train_figure(const std::string& prefix, const Sourced& source, i64 window
     train::Optimiser optimiser(weights);
     auto m = std::make_shared<Memory>(
         Memory{std::move(weights), lewm::TrainingState(config, windows, kFrames), settings,
-               train::LossState(settings.losses, windows, kFrames, config.latent()),
+               train::LossState(settings.losses, {windows, kFrames, config.latent()}),
                std::move(optimiser), random_bytes({windows, kFrames, side, side, 3}, 1),
                normal_values({windows, kFrames, config.action.input}, 2)});
     Prepared ready;

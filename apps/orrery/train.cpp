@@ -98,6 +98,7 @@ void train_model(const Options& options, int& result) {
   if (options.steps) run.settings.steps = *options.steps;
   if (options.seed) run.settings.seed = *options.seed;
 
+  train::settle(run.settings, run.model);
   train::Recorded data(options.data, run.settings);
   const i64 block = run.settings.frameskip * data.action_width();
   if (!has_model) {

@@ -11,8 +11,8 @@ Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings
       settings_(settings),
       weights_(model),
       optimiser_(weights_),
-      state_(model, settings.batch, settings.num_steps),
-      losses_(settings.losses, settings.batch, settings.num_steps, model.latent()) {}
+      state_(model, settings.batch, settings.num_steps, settings.unroll),
+      losses_(settings.losses, LossSizes(state_)) {}
 
 void Learner::begin() { lewm::initialize(weights_, settings_.seed); }
 

@@ -14,7 +14,7 @@ namespace orrery::train {
 // numbers that a step draws are functions of (seed, step), so there is no generator to save.
 class Learner {
  public:
-  // settings.steps must be resolved: not 0
+  // settings must be settled, and their steps resolved: not 0
   Learner(Context& ctx, const lewm::Config& model, const TrainingSettings& settings);
 
   // weights from the seed

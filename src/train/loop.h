@@ -31,7 +31,7 @@ class Observer {
 
 struct Run {
   lewm::Config model;
-  TrainingSettings settings;  // steps resolved: not 0
+  TrainingSettings settings;  // settled, and steps resolved: not 0
   i64 image_size = 0;         // height and width of the frames that the source gives
   nlohmann::json statistics;  // written as statistics.json, and part of what a checkpoint is for
   std::filesystem::path output;

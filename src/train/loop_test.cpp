@@ -97,6 +97,7 @@ class TrainLoop : public testing::Test {
     run.settings.validation_batches = 2;
     run.settings.checkpoint_every = 5;
     run.settings.log_every = 1;
+    settle(run.settings, run.model);
     run.image_size = 8;
     run.statistics = {{"action", {{"mean", {0.0}}, {"std", {1.0}}}}};
     run.output = root_ / folder;
@@ -353,7 +354,7 @@ TEST_F(TrainLoop, AccumulatesTheGradientsOfSmallerBatches) {
   lewm::Weights weights(small_config());
   lewm::initialize(weights, settings.seed);
   lewm::TrainingState state(small_config(), settings.batch, settings.num_steps);
-  LossState losses(settings.losses, settings.batch, settings.num_steps, 6);
+  LossState losses(settings.losses, LossSizes(state));
   Optimiser optimiser(weights);
   const StepSettings plain{.losses = settings.losses};
   std::vector<double> mean(static_cast<std::size_t>(weights.parameters.numel()));

@@ -20,17 +20,19 @@ struct Sizes {
 
 Sizes sizes_of(Values z) { return {z.size(0), z.size(1), z.size(2)}; }
 
-double prediction_loss(Values z, Values pred, double weight, Sums dz, View<float, 3> dpred) {
+// pred predicts the frames of z from `first` on
+double prediction_loss(Values z, Values pred, i64 first, double weight, Sums dz,
+                       View<float, 3> dpred) {
   const auto count = static_cast<double>(pred.numel());
   double sum = 0;
   for (i64 b = 0; b < pred.size(0); ++b) {
     for (i64 t = 0; t < pred.size(1); ++t) {
       for (i64 d = 0; d < pred.size(2); ++d) {
-        const double error = static_cast<double>(pred(b, t, d)) - z(b, t + 1, d);
+        const double error = static_cast<double>(pred(b, t, d)) - z(b, first + t, d);
         sum += error * error;
         const double slope = weight * 2.0 * error / count;
         dpred(b, t, d) = static_cast<float>(slope);
-        dz(b, t + 1, d) -= slope;
+        dz(b, first + t, d) -= slope;
       }
     }
   }
@@ -174,39 +176,60 @@ double covariance_loss(Sums c, double weight, Sums dc, View<double, 2> covarianc
 
 }  // namespace
 
-LossState::LossState(const LossSettings& settings, i64 windows, i64 frames, i64 width) {
-  check(windows >= 2 && frames >= 2 && width >= 1, "losses: ", windows, " windows of ", frames,
-        " frames came; two of each are the least");
+LossSizes::LossSizes(const lewm::TrainingState& state)
+    : windows(state.windows()),
+      frames(state.frames()),
+      width(state.emb().size(2)),
+      predicted(state.pred().size(1)),
+      rolled(state.rolled().size(1)),
+      context(state.context()) {}
+
+LossState::LossState(const LossSettings& settings, const LossSizes& sizes) : sizes_(sizes) {
+  check(sizes.windows >= 2 && sizes.frames >= 2 && sizes.width >= 1, "losses: ", sizes.windows,
+        " windows of ", sizes.frames, " frames came; two of each are the least");
+  if (sizes_.predicted == 0) sizes_.predicted = sizes.frames - 1;
+  check(sizes_.predicted < sizes.frames && sizes.context + sizes.rolled < sizes.frames,
+        "losses: windows of ", sizes.frames, " frames hold no ", sizes_.predicted,
+        " predicted frames and no ", sizes.rolled, " rolled ones after ", sizes.context + 1);
   Arena measure;
-  lay_out(measure, settings, windows, frames, width);
+  lay_out(measure, settings);
   memory_ = Block(measure.used());
   Arena arena(memory_);
-  lay_out(arena, settings, windows, frames, width);
+  lay_out(arena, settings);
 }
 
-void LossState::lay_out(Arena& arena, const LossSettings& settings, i64 windows, i64 frames,
-                        i64 width) {
+void LossState::lay_out(Arena& arena, const LossSettings& settings) {
+  const auto [windows, frames, width, predicted, rolled, context] = sizes_;
   directions_ = arena.take<float, 2>({width, settings.projections});
   statistics_ = arena.take<float, 2>({frames, settings.projections});
   dsigreg_ = arena.take<float, 3>({frames, windows, width});
   demb_ = arena.take<float, 3>({windows, frames, width});
-  dpred_ = arena.take<float, 3>({windows, frames - 1, width});
+  dpred_ = arena.take<float, 3>({windows, predicted, width});
+  drolled_ = arena.take<float, 3>({windows, rolled, width});
   sum_ = arena.take<double, 3>({windows, frames, width});
   centred_ = arena.take<double, 3>({windows, frames, width});
   dcentred_ = arena.take<double, 3>({windows, frames, width});
   covariance_ = arena.take<double, 2>({width, width});
 }
 
-LossValues losses(Context& ctx, const LossSettings& settings, View<const float, 3> emb,
-                  View<const float, 3> pred, LossState& state) {
-  check(emb.sizes() == state.demb_.sizes() && pred.sizes() == state.dpred_.sizes(),
-        "losses: latents are ", emb.shape(), " and predictions ", pred.shape(),
+LossValues losses(Context& ctx, const LossSettings& settings, const LossInputs& in,
+                  LossState& state) {
+  const Values emb = in.emb;
+  check(emb.sizes() == state.demb_.sizes() && in.pred.sizes() == state.dpred_.sizes(),
+        "losses: latents are ", emb.shape(), " and predictions ", in.pred.shape(),
         ", the state is for ", state.demb_.shape(), " and ", state.dpred_.shape());
+  check(state.sizes_.rolled == 0 || in.rolled.sizes() == state.drolled_.sizes(),
+        "losses: rolled predictions are ", in.rolled.shape(), ", the state is for ",
+        state.drolled_.shape());
   const LossWeights& weights = settings.weights;
   const Sums dz = state.sum_;
   std::fill_n(dz.data(), dz.numel(), 0.0);
   LossValues values;
-  values.prediction = prediction_loss(emb, pred, weights.prediction, dz, state.dpred_);
+  values.prediction = prediction_loss(emb, in.pred, 1, weights.prediction, dz, state.dpred_);
+  if (state.sizes_.rolled > 0) {
+    values.rollout = prediction_loss(emb, in.rolled, state.sizes_.context + 1, weights.rollout, dz,
+                                     state.drolled_);
+  }
 
   if (weights.sigreg != 0) {
     values.sigreg = sigreg(ctx, {.knots = settings.knots}, emb.transposed(), state.directions_,

@@ -2,15 +2,19 @@
 
 #include "device/context.h"
 #include "device/memory.h"
+#include "models/lewm/training.h"
 #include "tensor/arena.h"
 #include "tensor/view.h"
 
 namespace orrery::train {
 
-// What training makes small. z [B, T, D] are the latents, p [B, T-1, D] the predictions of z[:,
-// 1:]; c = z - mean_B(z).
+// What training makes small. z [B, T, D] are the latents, p [B, S, D] the predictions of z[:, 1 ..
+// S], r [B, K-1, D] those that the predictor makes of its own predictions (lewm/training.h) for
+// frames from C + 1 on; c = z - mean_B(z).
 //
-//   prediction           mean (p - z[:, 1:])^2, the target not detached
+//   prediction           mean (p - z[:, 1:S+1])^2, the target not detached
+//   rollout              mean (r - z[:, C+1:C+K])^2, the target not detached: each of the K - 1
+//                        further steps weighs rollout / (K - 1); nothing with one step
 //   sigreg               SIGReg of the T batches of latents (ops/sigreg.h)
 //   temporal_alignment   mean (z[:, 1:] - z[:, :-1])^2
 //   straightening        -mean cos(v_t, v_t+1), v_t = z_t+1 - z_t
@@ -22,6 +26,7 @@ namespace orrery::train {
 // LeWM is the first two; the rest, of PLDM and VCReg, are off unless weighted.
 struct LossWeights {
   double prediction = 1.0;
+  double rollout = 1.0;
   double sigreg = 0.09;
   double temporal_alignment = 0.0;
   double straightening = 0.0;
@@ -41,6 +46,7 @@ struct LossSettings {
 // the prediction.
 struct LossValues {
   double prediction = 0;
+  double rollout = 0;
   double sigreg = 0;
   double temporal_alignment = 0;
   double straightening = 0;
@@ -59,6 +65,7 @@ struct LossTerm {
 };
 inline constexpr LossTerm kLossTerms[] = {
     {"prediction", &LossWeights::prediction, &LossValues::prediction},
+    {"rollout", &LossWeights::rollout, &LossValues::rollout},
     {"sigreg", &LossWeights::sigreg, &LossValues::sigreg},
     {"temporal_alignment", &LossWeights::temporal_alignment, &LossValues::temporal_alignment},
     {"straightening", &LossWeights::straightening, &LossValues::straightening},
@@ -68,35 +75,50 @@ inline constexpr LossTerm kLossTerms[] = {
     {"cov_time", &LossWeights::cov_time, &LossValues::cov_time},
 };
 
+struct LossSizes {
+  i64 windows, frames, width;  // B, T, D
+  i64 predicted = 0;           // S; 0: T - 1
+  i64 rolled = 0;              // K - 1
+  i64 context = 0;             // C
+
+  LossSizes(i64 b, i64 t, i64 d) : windows(b), frames(t), width(d) {}
+  explicit LossSizes(const lewm::TrainingState& state);
+};
+
+// What a loss is computed from.
+struct LossInputs {
+  View<const float, 3> emb;     // [B, T, D]
+  View<const float, 3> pred;    // [B, S, D]
+  View<const float, 3> rolled;  // [B, K-1, D], empty with one step
+};
+
 // Memory of the losses of one batch size, taken once.
 class LossState {
  public:
-  LossState(const LossSettings& settings, i64 windows, i64 frames, i64 width);
+  LossState(const LossSettings& settings, const LossSizes& sizes);
 
   // raw normal draws for SIGReg, to be filled before each call
   View<float, 2> directions() const { return directions_; }  // [D, projections]
-  // gradients of the total, as the last call left them
-  View<const float, 3> demb() const { return demb_; }    // [B, T, D]
-  View<const float, 3> dpred() const { return dpred_; }  // [B, T-1, D]
+  // gradient of the total, as the last call left it
+  lewm::LossGradient gradient() const { return {demb_, dpred_, drolled_}; }
 
  private:
-  friend LossValues losses(Context&, const LossSettings&, View<const float, 3>,
-                           View<const float, 3>, LossState&);
-  void lay_out(Arena& arena, const LossSettings& settings, i64 windows, i64 frames, i64 width);
+  friend LossValues losses(Context&, const LossSettings&, const LossInputs&, LossState&);
+  void lay_out(Arena& arena, const LossSettings& settings);
 
+  LossSizes sizes_;
   Block memory_;
   View<float, 2> directions_, statistics_;
   View<float, 3> dsigreg_;  // [T, B, D]
-  View<float, 3> demb_, dpred_;
+  View<float, 3> demb_, dpred_, drolled_;
   View<double, 3> sum_;         // [B, T, D] gradient with respect to z, before rounding
   View<double, 3> centred_;     // [B, T, D]
   View<double, 3> dcentred_;    // [B, T, D]
   View<double, 2> covariance_;  // [D, D]
 };
 
-// emb [B, T, D], pred [B, T-1, D]. All terms but SIGReg are summed in double in a fixed order.
-// steady
-LossValues losses(Context& ctx, const LossSettings& settings, View<const float, 3> emb,
-                  View<const float, 3> pred, LossState& state);
+// All terms but SIGReg are summed in double in a fixed order. steady
+LossValues losses(Context& ctx, const LossSettings& settings, const LossInputs& in,
+                  LossState& state);
 
 }  // namespace orrery::train

@@ -35,7 +35,10 @@ std::map<std::string, Field> fields_of(TrainingSettings& s) {
       {"epochs", Whole{&s.epochs, 1, 1'000'000}},
       {"batch", Whole{&s.batch, 2, 65536}},
       {"accumulate", Whole{&s.accumulate, 1, 65536}},
-      {"num_steps", Whole{&s.num_steps, 2, 1024}},
+      {"num_steps", Whole{&s.num_steps, 0, 1024}},
+      {"history", Whole{&s.history, 0, 1024}},
+      {"prediction_steps", Whole{&s.unroll.steps, 1, 1024}},
+      {"prediction_context", Whole{&s.unroll.context, 0, 1024}},
       {"frameskip", Whole{&s.frameskip, 1, 1024}},
       {"lr", Real{&s.lr, 0.0, 10.0}},
       {"weight_decay", Real{&s.weight_decay, 0.0, 10.0}},
@@ -120,6 +123,14 @@ std::set<std::string> settings_free_to_change() {
     names.insert(text("training.", key));
   }
   return names;
+}
+
+void settle(TrainingSettings& settings, lewm::Config& model) {
+  if (settings.history == 0) settings.history = model.predictor.window;
+  model.predictor.window = settings.history;
+  if (settings.num_steps == 0) {
+    settings.num_steps = lewm::frames_needed(model.predictor, settings.unroll);
+  }
 }
 
 }  // namespace orrery::train

@@ -13,9 +13,11 @@ struct TrainingSettings {
   i64 steps = 0;  // 0: as many as `epochs` passes over the training windows have
   i64 epochs = 10;
   i64 batch = 128;
-  i64 accumulate = 1;  // batches whose mean gradient makes a step
-  i64 num_steps = 4;   // frames of a window
-  i64 frameskip = 5;   // recorded rows between them
+  i64 accumulate = 1;   // batches whose mean gradient makes a step
+  i64 num_steps = 0;    // frames of a window; 0: as many as history and prediction need
+  i64 history = 0;      // frames that the predictor sees; 0: the model's num_frames
+  lewm::Unroll unroll;  // prediction_steps, prediction_context
+  i64 frameskip = 5;    // recorded rows between them
   double lr = 5e-5;
   double weight_decay = 1e-3;
   double warmup_fraction = 0.01;
@@ -42,5 +44,9 @@ nlohmann::json json_from_settings(const TrainingSettings& settings);
 
 // "training.log_every" and others that a resumed run may change: they do not reach the weights.
 std::set<std::string> settings_free_to_change();
+
+// Makes both whole: the model's predictor sees `history` frames, and windows have the frames that
+// it and its prediction steps need. Doing so twice changes nothing.
+void settle(TrainingSettings& settings, lewm::Config& model);
 
 }  // namespace orrery::train

@@ -21,7 +21,8 @@ void add_gradient(Context& ctx, const StepSettings& settings, const lewm::PassMo
                   const Batch& batch, lewm::Weights& weights, lewm::TrainingState& state,
                   LossState& loss_state, Optimiser& optimiser, StepReport& report) {
   lewm::forward(ctx, weights, state, mode, batch.pixels, batch.actions);
-  const LossValues values = losses(ctx, settings.losses, state.emb(), state.pred(), loss_state);
+  const LossValues values =
+      losses(ctx, settings.losses, {state.emb(), state.pred(), state.rolled()}, loss_state);
   // a running mean: exactly the values themselves when there is one batch
   ++report.batches;
   const double share = 1.0 / static_cast<double>(report.batches);
@@ -32,7 +33,7 @@ void add_gradient(Context& ctx, const StepSettings& settings, const lewm::PassMo
   report.losses.total += share * (values.total - report.losses.total);
   report.finite = report.finite && std::isfinite(values.total);
   if (!report.finite) return;
-  lewm::backward(ctx, weights, state, loss_state.demb(), loss_state.dpred(),
+  lewm::backward(ctx, weights, state, loss_state.gradient(),
                  lewm::bind(weights.config, optimiser.gradient.data<float>(), nullptr));
 }
 

@@ -54,7 +54,8 @@ ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, 
   for (i64 index = 0; index < batches; ++index) {
     const Batch batch = source.validation_batch(index);
     lewm::forward(ctx, weights, state, {.training = false}, batch.pixels, batch.actions);
-    const LossValues values = losses(ctx, settings, state.emb(), state.pred(), loss_state);
+    const LossValues values =
+        losses(ctx, settings, {state.emb(), state.pred(), state.rolled()}, loss_state);
     const auto share = 1.0 / static_cast<double>(batches);
     for (const LossTerm& term : kLossTerms) {
       report.losses.*term.value += share * values.*term.value;

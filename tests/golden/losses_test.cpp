@@ -66,14 +66,14 @@ TEST(GoldenLosses, LewmTotal) {
   const Golden golden("lewm_total");
   const auto emb = golden["emb"].view<float, 3>();
   const LossSettings settings{.projections = golden["projection_raw"].size(1)};
-  LossState state(settings, emb.size(0), emb.size(1), emb.size(2));
+  LossState state(settings, {emb.size(0), emb.size(1), emb.size(2)});
   copy_directions(golden["projection_raw"], state.directions());
-  const LossValues values = losses(ctx, settings, emb, golden["pred"].view<float, 3>(), state);
+  const LossValues values = losses(ctx, settings, {emb, golden["pred"].view<float, 3>()}, state);
   golden.expect_value("pred_loss", values.prediction);
   golden.expect_value("sigreg_loss", values.sigreg);
   golden.expect_value("loss", values.total);
-  golden.expect_values("grad_emb", state.demb().data());
-  golden.expect_values("grad_pred", state.dpred().data());
+  golden.expect_values("grad_emb", state.gradient().emb.data());
+  golden.expect_values("grad_pred", state.gradient().pred.data());
 }
 
 // the file's names of the terms that PLDM adds
@@ -99,10 +99,10 @@ TEST(GoldenLosses, PldmTermsOneByOne) {
     SCOPED_TRACE(term.name);
     LossSettings settings{.weights = {.prediction = 0, .sigreg = 0}, .projections = 1};
     settings.weights.*term.weight = 1.0;
-    LossState state(settings, z.size(0), z.size(1), z.size(2));
-    const LossValues values = losses(ctx, settings, z, golden["pred"].view<float, 3>(), state);
+    LossState state(settings, {z.size(0), z.size(1), z.size(2)});
+    const LossValues values = losses(ctx, settings, {z, golden["pred"].view<float, 3>()}, state);
     golden.expect_value(term.name, values.*term.value);
-    golden.expect_values(std::string("grad_z_of_") + term.name, state.demb().data());
+    golden.expect_values(std::string("grad_z_of_") + term.name, state.gradient().emb.data());
   }
 }
 
@@ -120,12 +120,12 @@ TEST(GoldenLosses, PldmTotal) {
     if (weight.is_number()) settings.weights.*term.weight = weight.get<double>();
   }
   const auto z = golden["z"].view<float, 3>();
-  LossState state(settings, z.size(0), z.size(1), z.size(2));
-  const LossValues values = losses(ctx, settings, z, golden["pred"].view<float, 3>(), state);
+  LossState state(settings, {z.size(0), z.size(1), z.size(2)});
+  const LossValues values = losses(ctx, settings, {z, golden["pred"].view<float, 3>()}, state);
   golden.expect_value("pred_loss", values.prediction);
   golden.expect_value("loss", values.total);
-  golden.expect_values("grad_z_of_loss", state.demb().data());
-  golden.expect_values("grad_pred_of_loss", state.dpred().data());
+  golden.expect_values("grad_z_of_loss", state.gradient().emb.data());
+  golden.expect_values("grad_pred_of_loss", state.gradient().pred.data());
 }
 
 }  // namespace

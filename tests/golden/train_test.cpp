@@ -117,9 +117,7 @@ class GoldenTraining {
   std::map<std::string, lewm::TensorSpec> specs_;
   lewm::TrainingState state_{config_, pixels_.size(1), pixels_.size(2)};
   train::LossState losses_{{.projections = inputs_.at("projection_raw").size(2)},
-                           pixels_.size(1),
-                           pixels_.size(2),
-                           config_.latent()};
+                           {pixels_.size(1), pixels_.size(2), config_.latent()}};
   train::Optimiser optimiser_{weights_};
 };
 

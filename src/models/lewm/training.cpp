@@ -1,7 +1,9 @@
 #include "models/lewm/training.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include "base/random.h"
 #include "nn/dense.h"
 #include "ops/strided.h"
 
@@ -9,9 +11,12 @@ namespace orrery::lewm {
 
 namespace {
 
-PredictorDropout predictor_dropout(const PredictorConfig& config, const PassMode& mode) {
+// every pass of a rollout draws masks of its own
+PredictorDropout predictor_dropout(const PredictorConfig& config, const PassMode& mode,
+                                   std::size_t pass) {
   if (!mode.training) return {};
-  return {config.dropout, config.embedding_dropout, mode.dropout_seed, mode.step, mode.share.first};
+  const u64 step = pass == 0 ? mode.step : mix(mode.step, pass);
+  return {config.dropout, config.embedding_dropout, mode.dropout_seed, step, mode.share.first};
 }
 
 // all blocks of a window but the last, which leads out of it; what is not a number counts as 0
@@ -29,13 +34,29 @@ void take_actions(Context& ctx, View<const float, 3> action, View<float, 2> rows
 
 }  // namespace
 
-TrainingState::TrainingState(const Config& config, i64 windows, i64 frames)
-    : windows_(windows), frames_(frames), width_(config.latent()) {
+i64 frames_needed(const PredictorConfig& config, const Unroll& unroll) {
+  const i64 context = unroll.context > 0 ? unroll.context : config.window;
+  check(unroll.steps >= 1 && context <= config.window, "training: ", unroll.steps,
+        " prediction steps from a context of ", context, " frames; the predictor sees ",
+        config.window);
+  return unroll.steps == 1 ? config.window + 1
+                           : std::max(config.window + 1, context + unroll.steps);
+}
+
+TrainingState::TrainingState(const Config& config, i64 windows, i64 frames, const Unroll& unroll)
+    : windows_(windows),
+      frames_(frames),
+      width_(config.latent()),
+      context_(unroll.context > 0 ? unroll.context : std::min(config.predictor.window, frames - 1)),
+      steps_(unroll.steps) {
   check(windows >= 1 && frames >= 2, "training: ", windows, " windows of ", frames,
         " frames; at least one window of two frames is needed");
-  check(frames - 1 <= config.predictor.window, "training: windows of ", frames,
-        " frames need a predictor that sees ", frames - 1, ", this one sees ",
-        config.predictor.window);
+  const i64 most = frames_needed(config.predictor, unroll);
+  check(frames <= most, "training: windows of ", frames, " frames came, a predictor that sees ",
+        config.predictor.window, " uses ", most, " with ", steps_, " prediction steps");
+  check(steps_ == 1 || context_ + steps_ <= frames, "training: ", steps_,
+        " prediction steps from a context of ", context_, " frames need windows of ",
+        context_ + steps_, ", these have ", frames);
   Arena measure;
   lay_out(measure, config);
   memory_ = Block(measure.used());
@@ -45,6 +66,7 @@ TrainingState::TrainingState(const Config& config, i64 windows, i64 frames)
 
 void TrainingState::lay_out(Arena& arena, const Config& config) {
   const i64 all = windows_ * frames_, kept = windows_ * (frames_ - 1);
+  const i64 window = config.predictor.window;
   const i64 action_wide = config.action.mlp_scale * config.action.output;
   encoder_ = take_encoder(arena, config.encoder, all);
   projector_ = take_head(arena, config.projector, all);
@@ -54,14 +76,99 @@ void TrainingState::lay_out(Arena& arena, const Config& config) {
   action_wide_ = arena.take<float, 2>({kept, action_wide});
   action_active_ = arena.take<float, 2>({kept, action_wide});
   action_emb_ = arena.take<float, 2>({kept, config.action.output});
-  predictor_ = take_predictor(arena, config.predictor, windows_, frames_ - 1);
-  pred_proj_ = take_head(arena, config.pred_proj, kept);
-  pred_ = arena.take<float, 2>({kept, width_});
+  passes_.assign(static_cast<std::size_t>(steps_), {});
+  for (i64 step = 0; step < steps_; ++step) {
+    Pass& pass = passes_[static_cast<std::size_t>(step)];
+    // the first pass sees all it can, a later one what precedes the frame it adds
+    pass.seen = step == 0 ? std::min(window, frames_ - 1) : std::min(window, context_ + step);
+    pass.first = step == 0 ? 0 : context_ + step - pass.seen;
+    const i64 rows = windows_ * pass.seen;
+    if (step > 0) pass.latents = arena.take<float, 3>({windows_, pass.seen, width_});
+    // without a rollout the first pass uses every action
+    pass.condition = steps_ == 1 ? action_emb_ : arena.take<float, 2>({rows, config.action.output});
+    pass.predictor = take_predictor(arena, config.predictor, windows_, pass.seen);
+    pass.pred_proj = take_head(arena, config.pred_proj, rows);
+    pass.pred = arena.take<float, 3>({windows_, pass.seen, width_});
+    if (steps_ > 1) pass.dpred = arena.take<float, 3>({windows_, pass.seen, width_});
+    pass.dpredicted = arena.take<float, 2>({rows, config.predictor.output});
+  }
+  rolled_ = arena.take<float, 3>({windows_, steps_ - 1, width_});
   demb_ = arena.take<float, 2>({all, width_});
   dcls_ = arena.take<float, 2>({all, config.encoder.hidden});
-  dpredicted_ = arena.take<float, 2>({kept, config.predictor.output});
+  if (steps_ > 1) daction_emb_ = arena.take<float, 2>({kept, config.action.output});
   daction_wide_ = arena.take<float, 2>({kept, action_wide});
   dsmooth_ = arena.take<float, 2>({kept, config.action.smoothed});
+}
+
+View<float, 3> TrainingState::newest(View<float, 3> of_pass, std::size_t index) const {
+  const i64 last = index == 0 ? context_ : of_pass.size(1);
+  return of_pass.slice(1, last - 1, last);
+}
+
+// Pass `index` of the predictor: latents of the context, then what the passes before have
+// predicted.
+void TrainingState::predict(Context& ctx, const Weights& weights, std::size_t index) {
+  Pass& pass = passes_[index];
+  const Config& config = weights.config;
+  View<const float, 3> latents = emb().slice(1, 0, pass.seen);
+  if (index > 0) {
+    const i64 given = std::max<i64>(0, context_ - pass.first);
+    if (given > 0) {
+      copy(ctx, emb().slice(1, pass.first, pass.first + given), pass.latents.slice(1, 0, given));
+    }
+    for (i64 at = given; at < pass.seen; ++at) {
+      const auto made_by = static_cast<std::size_t>(pass.first + at - context_);
+      copy(ctx, newest(passes_[made_by].pred, made_by), pass.latents.slice(1, at, at + 1));
+    }
+    latents = pass.latents;
+  }
+  if (passes_.size() > 1) {
+    const i64 width = config.action.output;
+    copy(ctx,
+         action_emb_.reshaped<3>({windows_, frames_ - 1, width})
+             .slice(1, pass.first, pass.first + pass.seen),
+         pass.condition.reshaped<3>({windows_, pass.seen, width}));
+  }
+  predictor_forward(ctx, config.predictor, weights.tensors.predictor,
+                    predictor_dropout(config.predictor, mode_, index), latents, pass.condition,
+                    pass.predictor);
+  head_forward(ctx, config.pred_proj, weights.tensors.pred_proj, mode_.training,
+               mode_.share.times(pass.seen), pass.predictor.output, pass.pred_proj,
+               pass.pred.as_rows());
+}
+
+void TrainingState::predict_backward(Context& ctx, const Weights& weights, const Tensors& gradient,
+                                     std::size_t index, View<const float, 2> dpred) {
+  Pass& pass = passes_[index];
+  const Config& config = weights.config;
+  head_backward(ctx, config.pred_proj, weights.tensors.pred_proj, gradient.pred_proj,
+                mode_.share.times(pass.seen), pass.predictor.output, pass.pred_proj, dpred,
+                pass.dpredicted);
+  predictor_backward(ctx, config.predictor, weights.tensors.predictor, gradient.predictor,
+                     predictor_dropout(config.predictor, mode_, index), pass.condition,
+                     pass.dpredicted, pass.predictor);
+
+  // to the frames it saw: a latent of the encoder, or what an earlier pass has predicted
+  const View<float, 3> dlatents = pass.predictor.dplaced.reshaped<3>({windows_, pass.seen, width_});
+  const View<float, 3> demb = demb_.reshaped<3>({windows_, frames_, width_});
+  const i64 given = index == 0 ? pass.seen : std::max<i64>(0, context_ - pass.first);
+  if (given > 0) {
+    add_to(ctx, dlatents.slice(1, 0, given), demb.slice(1, pass.first, pass.first + given));
+  }
+  for (i64 at = given; at < pass.seen; ++at) {
+    const auto made_by = static_cast<std::size_t>(pass.first + at - context_);
+    add_to(ctx, dlatents.slice(1, at, at + 1), newest(passes_[made_by].dpred, made_by));
+  }
+  if (passes_.size() > 1) {
+    const i64 width = config.action.output;
+    add_to(ctx, pass.predictor.dcondition.reshaped<3>({windows_, pass.seen, width}),
+           daction_emb_.reshaped<3>({windows_, frames_ - 1, width})
+               .slice(1, pass.first, pass.first + pass.seen));
+  }
+}
+
+View<float, 2> TrainingState::daction_emb() const {
+  return passes_.size() > 1 ? daction_emb_ : passes_[0].predictor.dcondition;
 }
 
 void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMode& mode,
@@ -89,50 +196,58 @@ void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMod
   activate(ctx, Activation::silu, state.action_wide_.flat(), state.action_active_.flat());
   nn::dense(ctx, tensors.action.down, state.action_active_, state.action_emb_);
 
-  predictor_forward(ctx, config.predictor, tensors.predictor,
-                    predictor_dropout(config.predictor, mode), state.emb().slice(1, 0, frames - 1),
-                    state.action_emb_, state.predictor_);
-  head_forward(ctx, config.pred_proj, tensors.pred_proj, mode.training,
-               mode.share.times(frames - 1), state.predictor_.output, state.pred_proj_,
-               state.pred_);
+  for (std::size_t i = 0; i < state.passes_.size(); ++i) {
+    state.predict(ctx, weights, i);
+    if (i == 0) continue;
+    const i64 at = static_cast<i64>(i) - 1;
+    copy(ctx, state.newest(state.passes_[i].pred, i), state.rolled_.slice(1, at, at + 1));
+  }
   if (mode.training) ++weights.batches_tracked;
 }
 
-void backward(Context& ctx, const Weights& weights, TrainingState& state, View<const float, 3> demb,
-              View<const float, 3> dpred, const Tensors& gradient) {
+void backward(Context& ctx, const Weights& weights, TrainingState& state, const LossGradient& loss,
+              const Tensors& gradient) {
   const Config& config = weights.config;
   const Tensors& tensors = weights.tensors;
   check(state.mode_.training, "backward: the last forward pass was not a training pass");
-  check(demb.sizes() == state.emb().sizes() && dpred.sizes() == state.pred().sizes(),
-        "backward: gradients are ", demb.shape(), " and ", dpred.shape(), ", needed ",
+  check(loss.emb.sizes() == state.emb().sizes() && loss.pred.sizes() == state.pred().sizes(),
+        "backward: gradients are ", loss.emb.shape(), " and ", loss.pred.shape(), ", needed ",
         state.emb().shape(), " and ", state.pred().shape());
+  const std::size_t passes = state.passes_.size();
+  check(passes == 1 || loss.rolled.sizes() == state.rolled().sizes(),
+        "backward: the rollout's gradient is ", loss.rolled.shape(), ", needed ",
+        state.rolled().shape());
 
-  const BatchShare& share = state.mode_.share;
-  head_backward(ctx, config.pred_proj, tensors.pred_proj, gradient.pred_proj,
-                share.times(state.frames_ - 1), state.predictor_.output, state.pred_proj_,
-                dpred.as_rows(), state.dpredicted_);
-  predictor_backward(ctx, config.predictor, tensors.predictor, gradient.predictor,
-                     predictor_dropout(config.predictor, state.mode_), state.action_emb_,
-                     state.dpredicted_, state.predictor_);
+  // a latent is used by the loss and by every pass that saw it
+  copy(ctx, loss.emb, state.demb_.reshaped<3>({state.windows_, state.frames_, state.width_}));
+  if (passes == 1) {
+    state.predict_backward(ctx, weights, gradient, 0, loss.pred.as_rows());
+  } else {
+    fill(ctx, 0.0f, state.daction_emb_.flat());
+    copy(ctx, loss.pred, state.passes_[0].dpred);
+    for (std::size_t i = 1; i < passes; ++i) {
+      const i64 at = static_cast<i64>(i) - 1;
+      fill(ctx, 0.0f, state.passes_[i].dpred.flat());
+      copy(ctx, loss.rolled.slice(1, at, at + 1), state.newest(state.passes_[i].dpred, i));
+    }
+    for (std::size_t i = passes; i-- > 0;) {
+      state.predict_backward(ctx, weights, gradient, i, state.passes_[i].dpred.as_rows());
+    }
+  }
 
   const ActionEncoder& action = tensors.action;
   const ActionEncoder& daction = gradient.action;
-  nn::dense_backward(ctx, action.down, daction.down, state.action_active_,
-                     state.predictor_.dcondition, state.daction_wide_);
+  nn::dense_backward(ctx, action.down, daction.down, state.action_active_, state.daction_emb(),
+                     state.daction_wide_);
   activate_backward(ctx, Activation::silu, state.action_wide_.flat(), state.daction_wide_.flat(),
                     state.daction_wide_.flat());
   nn::dense_backward(ctx, action.up, daction.up, state.smooth_, state.daction_wide_,
                      state.dsmooth_);
   nn::dense_backward(ctx, action.smooth, daction.smooth, state.action_, state.dsmooth_, {});
 
-  // a latent is used by the loss and, but for a window's last, by the predictor
-  const i64 windows = state.windows_, kept = state.frames_ - 1, width = state.width_;
-  const View<float, 3> all = state.demb_.reshaped<3>({windows, state.frames_, width});
-  copy(ctx, demb, all);
-  add_to(ctx, state.predictor_.dplaced.reshaped<3>({windows, kept, width}), all.slice(1, 0, kept));
   head_backward(ctx, config.projector, tensors.projector, gradient.projector,
-                share.times(state.frames_), state.encoder_.cls, state.projector_, state.demb_,
-                state.dcls_);
+                state.mode_.share.times(state.frames_), state.encoder_.cls, state.projector_,
+                state.demb_, state.dcls_);
   encoder_backward(ctx, config.encoder, tensors.encoder, gradient.encoder, state.dcls_,
                    state.encoder_);
 }

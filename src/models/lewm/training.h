@@ -13,7 +13,27 @@ namespace orrery::lewm {
 // first predicted from those before it, and the gradient of whatever is computed from the two.
 //
 //   emb  = projector(encoder(pixels))                                        [B, T, D]
-//   pred = pred_proj(predictor(emb[:, :T-1], action_encoder(action[:, :T-1])))   [B, T-1, D]
+//   pred = pred_proj(predictor(emb[:, :S], action_encoder(action[:, :S])))   [B, S, D]
+//
+// S is T - 1, or what the predictor sees where that is less.
+//
+// With more than one prediction step the predictor goes on as it does in planning: from the
+// latents of the first `context` frames C it feeds on its own predictions, in windows that grow to
+// what it sees and then slide, each with positions from 0. The first of these predictions, of frame
+// C, is pred[:, C-1]; the others are
+//
+//   rolled[:, i]  the prediction of frame C + 1 + i, i = 0 .. steps-2          [B, steps-1, D]
+//
+// Each goes through pred_proj with all rows of its window, as a call of the official predict does,
+// so BatchNorm's statistics are those of the window, and its running ones see every pass.
+struct Unroll {
+  i64 steps = 1;    // 1: the published pass
+  i64 context = 0;  // 0: as many frames as the predictor sees
+};
+
+// Frames of a window that a predictor of this size needs: max(window + 1, context + steps). A
+// context the predictor cannot see is an error.
+i64 frames_needed(const PredictorConfig& config, const Unroll& unroll);
 
 // What a pass normalises with and whether it forgets.
 struct PassMode {
@@ -26,40 +46,66 @@ struct PassMode {
   BatchShare share = {};
 };
 
+// The gradient of a loss with respect to what a pass gives, all contiguous; `rolled` only where
+// there is more than one step.
+struct LossGradient {
+  View<const float, 3> emb, pred, rolled;
+};
+
 // Activations and scratch of one pass, one block of memory planned once.
 class TrainingState {
  public:
-  TrainingState(const Config& config, i64 windows, i64 frames);
+  TrainingState(const Config& config, i64 windows, i64 frames, const Unroll& unroll = {});
 
   i64 windows() const { return windows_; }
   i64 frames() const { return frames_; }
+  i64 context() const { return context_; }  // C
   View<const float, 3> emb() const { return emb_.reshaped<3>({windows_, frames_, width_}); }
-  View<const float, 3> pred() const { return pred_.reshaped<3>({windows_, frames_ - 1, width_}); }
+  View<const float, 3> pred() const { return passes_[0].pred; }
+  View<const float, 3> rolled() const { return rolled_; }
 
  private:
   friend void forward(Context&, Weights&, TrainingState&, const PassMode&, View<const u8, 5>,
                       View<const float, 3>);
-  friend void backward(Context&, const Weights&, TrainingState&, View<const float, 3>,
-                       View<const float, 3>, const Tensors&);
-  void lay_out(Arena& arena, const Config& config);
+  friend void backward(Context&, const Weights&, TrainingState&, const LossGradient&,
+                       const Tensors&);
 
-  i64 windows_, frames_, width_;
+  // One call of the predictor, on frames first .. first + seen - 1.
+  struct Pass {
+    i64 first = 0, seen = 0;
+    View<float, 3> latents;    // [B, seen, D]: in the first pass those of the encoder
+    View<float, 2> condition;  // [B seen, action width]
+    PredictorState predictor;
+    HeadState pred_proj;
+    View<float, 3> pred;        // [B, seen, D]
+    View<float, 3> dpred;       // the same, unless there is one pass
+    View<float, 2> dpredicted;  // [B seen, predictor width]
+  };
+  void lay_out(Arena& arena, const Config& config);
+  void predict(Context& ctx, const Weights& weights, std::size_t index);
+  void predict_backward(Context& ctx, const Weights& weights, const Tensors& gradient,
+                        std::size_t index, View<const float, 2> dpred);
+  // the prediction that pass `index` adds to the rollout: of frame context + index
+  View<float, 3> newest(View<float, 3> of_pass, std::size_t index) const;
+  View<float, 2> daction_emb() const;
+
+  i64 windows_, frames_, width_, context_, steps_;
   Block memory_;
   PassMode mode_;
 
   TrainingEncoderState encoder_;
-  HeadState projector_, pred_proj_;
+  HeadState projector_;
   View<float, 2> emb_;  // [B T, D]
   // the action encoder, over B (T-1) rows
   View<float, 2> action_, smooth_, action_wide_, action_active_, action_emb_;
-  PredictorState predictor_;
-  View<float, 2> pred_;  // [B (T-1), D]
+  std::vector<Pass> passes_;  // one for each step
+  View<float, 3> rolled_;     // [B, steps-1, D]
 
   // gradients on their way
-  View<float, 2> demb_, dcls_, dpredicted_, daction_wide_, dsmooth_;
+  View<float, 2> demb_, dcls_, daction_emb_, daction_wide_, dsmooth_;
 };
 
-// Fills emb and pred. In training mode it also updates the weights' running statistics and
+// Fills emb, pred and rolled. In training mode it also updates the weights' running statistics and
 // counters.
 //
 //   pixels   [B, T, H, W, 3] contiguous; H = W and as many patches as the configuration has;
@@ -72,9 +118,10 @@ void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMod
              View<const u8, 5> pixels, View<const float, 3> action);
 
 // Adds to `gradient` (views of a block with the layout of the parameters), given the gradient of a
-// loss with respect to emb and pred, both contiguous. The state must hold the forward pass of these
-// weights in training mode. With a share of a batch: what the windows here add. steady
-void backward(Context& ctx, const Weights& weights, TrainingState& state, View<const float, 3> demb,
-              View<const float, 3> dpred, const Tensors& gradient);
+// loss with respect to what the pass gave, through the whole rollout. The state must hold the
+// forward pass of these weights in training mode. With a share of a batch: what the windows here
+// add. steady
+void backward(Context& ctx, const Weights& weights, TrainingState& state, const LossGradient& loss,
+              const Tensors& gradient);
 
 }  // namespace orrery::lewm

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <string>
@@ -32,18 +33,42 @@ class Model {
   std::vector<double> parameters;  // in the order of the layout
 
   struct Result {
-    Matrix emb;   // [B T, D]
-    Matrix pred;  // [B (T-1), D]
+    Matrix emb;                  // [B T, D]
+    Matrix pred;                 // [B S, D]
+    std::vector<Matrix> rolled;  // of every further step: [B, D]
   };
 
-  // pixels [B T, H, W, 3], action [B T, A]
-  Result forward(View<const u8, 4> pixels, const Matrix& action, i64 windows, i64 frames) const {
+  // pixels [B T, H, W, 3], action [B T, A]; rolled on for `steps` steps from `context` frames
+  Result forward(View<const u8, 4> pixels, const Matrix& action, i64 windows, i64 frames,
+                 i64 steps = 1, i64 context = 0) const {
     Result result;
     result.emb = head("projector", config_.projector, encode(pixels));
-    const i64 kept = frames - 1;
-    const Matrix condition = action_encoder(leading(action, windows, frames));
-    result.pred = head("pred_proj", config_.pred_proj,
-                       predict(leading(result.emb, windows, frames), condition, windows, kept));
+    const Matrix condition = action_encoder(action);
+    const i64 window = config_.predictor.window, seen = std::min(window, frames - 1);
+    const auto predicted = [&](const Matrix& latents, i64 first, i64 count) {
+      return head("pred_proj", config_.pred_proj,
+                  predict(part(latents, windows, first, count),
+                          part(condition, windows, first, count), windows, count));
+    };
+    result.pred = predicted(result.emb, 0, seen);
+
+    // the window's latents, with what is predicted in place of what is seen
+    Matrix imagined = result.emb;
+    const auto put = [&](i64 frame, const Matrix& from, i64 per_window, i64 at) {
+      Matrix newest(windows, from.cols);
+      for (i64 b = 0; b < windows; ++b) {
+        for (i64 d = 0; d < from.cols; ++d) {
+          newest(b, d) = imagined(b * frames + frame, d) = from(b * per_window + at, d);
+        }
+      }
+      return newest;
+    };
+    if (steps > 1) put(context, result.pred, seen, context - 1);
+    for (i64 step = 1; step < steps; ++step) {
+      const i64 count = std::min(window, context + step);
+      const Matrix next = predicted(imagined, context + step - count, count);
+      result.rolled.push_back(put(context + step, next, count, count - 1));
+    }
     return result;
   }
 
@@ -53,12 +78,13 @@ class Model {
     return parameters.data() + specs_.at(name).offset;
   }
 
-  // all but the last row of every window
-  static Matrix leading(const Matrix& x, i64 windows, i64 frames) {
-    Matrix y(windows * (frames - 1), x.cols);
+  // some rows of every window
+  static Matrix part(const Matrix& x, i64 windows, i64 first, i64 count) {
+    const i64 frames = x.rows / windows;
+    Matrix y(windows * count, x.cols);
     for (i64 r = 0; r < y.rows; ++r) {
       for (i64 c = 0; c < x.cols; ++c) {
-        y(r, c) = x(r / (frames - 1) * frames + r % (frames - 1), c);
+        y(r, c) = x(r / count * frames + first + r % count, c);
       }
     }
     return y;

@@ -14,7 +14,7 @@
 namespace orrery::lewm {
 namespace {
 
-constexpr i64 kWindows = 3, kFrames = 4;
+constexpr i64 kWindows = 3;
 
 Config small_config() {
   Config config;
@@ -35,14 +35,20 @@ Config small_config() {
 }
 
 // what a configuration can change in the way data flows
-std::vector<std::pair<const char*, Config>> configs() {
-  std::vector<std::pair<const char*, Config>> all = {{"as published", small_config()}};
+struct Setting {
+  const char* name;
+  Config config;
+  Unroll unroll = {};
+  i64 frames = 4;
+};
+std::vector<Setting> settings() {
+  std::vector<Setting> all = {{"as published", small_config()}};
   Config projected = small_config();
   projected.predictor.hidden = 8;
   projected.projector.norm = HeadConfig::Norm::layer;
   projected.pred_proj.norm = HeadConfig::Norm::none;
   projected.pred_proj.activation = Activation::silu;
-  all.emplace_back("projections and other norms", projected);
+  all.push_back({"projections and other norms", projected});
   Config bare = small_config();
   bare.encoder.hidden = 6;
   bare.encoder.layers = 1;
@@ -52,21 +58,31 @@ std::vector<std::pair<const char*, Config>> configs() {
   bare.projector = {
       .present = false, .input = 6, .hidden = 6, .output = 6, .norm = HeadConfig::Norm::none};
   bare.pred_proj = bare.projector;
-  all.emplace_back("one head, no projections, no heads", bare);
+  all.push_back({"one head, no projections, no heads", bare});
+  // a rollout whose windows grow from one frame, and then slide off it
+  all.push_back({"three steps from one frame", small_config(), {3, 1}});
+  all.push_back({"five steps from one frame", small_config(), {5, 1}, 6});
+  all.push_back({"three steps from all it sees", small_config(), {3, 0}, 6});
+  Config one = small_config();
+  one.predictor.window = 1;
+  all.push_back({"history of one frame", one, {3, 0}, 4});
+  all.push_back({"two steps from two frames, projections", projected, {2, 2}});
   return all;
 }
 
 // One batch, weights far from their initial values, and the gradient of
-// sum(demb * emb) + sum(dpred * pred).
+// sum(demb * emb) + sum(dpred * pred) + sum(drolled * rolled).
 struct Case {
   Context ctx{{.threads = 2}};
   Weights weights;
+  Unroll unroll;
   TrainingState state;
   std::vector<u8> bytes;
-  std::vector<float> actions, demb, dpred;
+  std::vector<float> actions, demb, dpred, drolled;
   std::vector<float> gradient;
 
-  explicit Case(const Config& config) : weights(config), state(config, kWindows, kFrames) {
+  explicit Case(const Config& config, const Unroll& unrolled = {}, i64 frames = 4)
+      : weights(config), unroll(unrolled), state(config, kWindows, frames, unrolled) {
     initialize(weights, 1);
     float* values = weights.parameters.data<float>();
     // AdaLN starts at zero, where half of the predictor has no gradient
@@ -74,11 +90,12 @@ struct Case {
       values[i] += 0.3f * normal(2, 1, static_cast<u64>(i));
     }
     const i64 size = config.encoder.image_size;
-    bytes.resize(static_cast<std::size_t>(kWindows * kFrames * size * size * 3));
+    bytes.resize(static_cast<std::size_t>(kWindows * state.frames() * size * size * 3));
     for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<u8>(philox(3, 1, i)[0]);
-    fill(actions, kWindows * kFrames * config.action.input, 4);
+    fill(actions, kWindows * state.frames() * config.action.input, 4);
     fill(demb, state.emb().numel(), 5);
     fill(dpred, state.pred().numel(), 6);
+    fill(drolled, state.rolled().numel(), 9);
     gradient.resize(static_cast<std::size_t>(weights.parameters.numel()));
   }
 
@@ -88,20 +105,25 @@ struct Case {
   }
   View<const u8, 5> pixels() const {
     const i64 size = weights.config.encoder.image_size;
-    return View<const u8, 5>(bytes.data(), {kWindows, kFrames, size, size, 3});
+    return View<const u8, 5>(bytes.data(), {kWindows, state.frames(), size, size, 3});
   }
   View<const float, 3> action() const {
-    return View<const float, 3>(actions.data(), {kWindows, kFrames, weights.config.action.input});
+    return View<const float, 3>(actions.data(),
+                                {kWindows, state.frames(), weights.config.action.input});
   }
   void run_forward(const PassMode& mode = {}) {
     forward(ctx, weights, state, mode, pixels(), action());
   }
   void run_backward() {
     std::fill(gradient.begin(), gradient.end(), 0.0f);
-    backward(ctx, weights, state, View<const float, 3>(demb.data(), state.emb().sizes()),
-             View<const float, 3>(dpred.data(), state.pred().sizes()),
-             bind(weights.config, gradient.data(), nullptr));
+    backward(ctx, weights, state, loss_gradient(), bind(weights.config, gradient.data(), nullptr));
   }
+  LossGradient loss_gradient() const {
+    return {View<const float, 3>(demb.data(), state.emb().sizes()),
+            View<const float, 3>(dpred.data(), state.pred().sizes()),
+            View<const float, 3>(drolled.data(), state.rolled().sizes())};
+  }
+  float rolled_slope(i64 b, i64 step, i64 d) const { return loss_gradient().rolled(b, step, d); }
   double loss() const {
     double sum = 0;
     for (std::size_t i = 0; i < demb.size(); ++i) {
@@ -109,6 +131,9 @@ struct Case {
     }
     for (std::size_t i = 0; i < dpred.size(); ++i) {
       sum += static_cast<double>(dpred[i]) * state.pred().data()[i];
+    }
+    for (std::size_t i = 0; i < drolled.size(); ++i) {
+      sum += static_cast<double>(drolled[i]) * state.rolled().data()[i];
     }
     return sum;
   }
@@ -122,13 +147,14 @@ struct Reference {
   explicit Reference(const Case& c) : model(c.weights.config), given(c) {
     const auto values = c.weights.parameters.span<float>();
     model.parameters.assign(values.begin(), values.end());
-    action = reference::Matrix(kWindows * kFrames, c.weights.config.action.input);
+    action = reference::Matrix(kWindows * c.state.frames(), c.weights.config.action.input);
     action.values.assign(c.actions.begin(), c.actions.end());
   }
   reference::Model::Result run() const {
     const i64 size = given.weights.config.encoder.image_size;
-    return model.forward(given.pixels().reshaped<4>({kWindows * kFrames, size, size, 3}), action,
-                         kWindows, kFrames);
+    const i64 frames = given.state.frames();
+    return model.forward(given.pixels().reshaped<4>({kWindows * frames, size, size, 3}), action,
+                         kWindows, frames, given.unroll.steps, given.state.context());
   }
   double loss() const {
     const auto result = run();
@@ -139,14 +165,22 @@ struct Reference {
     for (std::size_t i = 0; i < given.dpred.size(); ++i) {
       sum += static_cast<double>(given.dpred[i]) * result.pred.values[i];
     }
+    for (std::size_t step = 0; step < result.rolled.size(); ++step) {
+      for (i64 b = 0; b < kWindows; ++b) {
+        for (i64 d = 0; d < result.emb.cols; ++d) {
+          sum += static_cast<double>(given.rolled_slope(b, static_cast<i64>(step), d)) *
+                 result.rolled[step](b, d);
+        }
+      }
+    }
     return sum;
   }
 };
 
 TEST(Training, ForwardEqualsThePlainReference) {
-  for (const auto& [name, config] : configs()) {
+  for (const auto& [name, config, unroll, frames] : settings()) {
     SCOPED_TRACE(name);
-    Case c(config);
+    Case c(config, unroll, frames);
     c.run_forward();
     const auto expected = Reference(c).run();
     // values of unit size through about twenty f32 operations of 12 terms
@@ -156,13 +190,24 @@ TEST(Training, ForwardEqualsThePlainReference) {
     for (std::size_t i = 0; i < expected.pred.values.size(); ++i) {
       EXPECT_NEAR(c.state.pred().data()[i], expected.pred.values[i], 2e-5) << "pred " << i;
     }
+    ASSERT_EQ(static_cast<i64>(expected.rolled.size()), c.state.rolled().size(1));
+    for (std::size_t step = 0; step < expected.rolled.size(); ++step) {
+      for (i64 b = 0; b < kWindows; ++b) {
+        for (i64 d = 0; d < expected.emb.cols; ++d) {
+          // each step of a rollout adds its rounding
+          EXPECT_NEAR(c.state.rolled()(b, static_cast<i64>(step), d), expected.rolled[step](b, d),
+                      5e-5)
+              << "window " << b << " step " << step << " number " << d;
+        }
+      }
+    }
   }
 }
 
 TEST(Training, GradientEqualsFiniteDifferencesInDouble) {
-  for (const auto& [name, config] : configs()) {
+  for (const auto& [name, config, unroll, frames] : settings()) {
     SCOPED_TRACE(name);
-    Case c(config);
+    Case c(config, unroll, frames);
     c.run_forward();
     c.run_backward();
     Reference reference(c);
@@ -196,7 +241,7 @@ TEST(Training, GradientWithDropoutEqualsADirectionalDifference) {
   Config config = small_config();
   config.predictor.dropout = 0.3f;
   config.predictor.embedding_dropout = 0.2f;
-  Case c(config);
+  Case c(config, {3, 1});
   const PassMode mode{.dropout_seed = 7, .step = 3};
   c.run_forward(mode);
   const std::vector<float> first(c.state.pred().data(),
@@ -238,12 +283,22 @@ TEST(Training, SameBitsForAnyNumberOfThreads) {
     Case c(small_config());
     Context ctx({.threads = threads});
     forward(ctx, c.weights, c.state, {}, c.pixels(), c.action());
-    backward(ctx, c.weights, c.state, View<const float, 3>(c.demb.data(), c.state.emb().sizes()),
-             View<const float, 3>(c.dpred.data(), c.state.pred().sizes()),
+    backward(ctx, c.weights, c.state, c.loss_gradient(),
              bind(c.weights.config, c.gradient.data(), nullptr));
     if (first.empty()) first = c.gradient;
     EXPECT_EQ(first, c.gradient) << threads << " threads";
   }
+}
+
+TEST(Training, WindowsThatDoNotFitTheRolloutAreRefused) {
+  const Config config = small_config();
+  EXPECT_EQ(frames_needed(config.predictor, {}), 4);
+  EXPECT_EQ(frames_needed(config.predictor, {.steps = 3, .context = 1}), 4);
+  EXPECT_EQ(frames_needed(config.predictor, {.steps = 5, .context = 1}), 6);
+  EXPECT_EQ(frames_needed(config.predictor, {.steps = 2}), 5);
+  EXPECT_THROW(frames_needed(config.predictor, {.steps = 2, .context = 4}), Error);
+  EXPECT_THROW(TrainingState(config, 2, 5), Error);                              // one frame unused
+  EXPECT_THROW(TrainingState(config, 2, 4, {.steps = 4, .context = 1}), Error);  // one too few
 }
 
 TEST(Training, NotANumberInAnActionCountsAsZero) {
