@@ -1,10 +1,33 @@
 #include "train/learner.h"
 
+#include <array>
+
 #include "models/lewm/initialize.h"
+#include "ops/image.h"
 #include "train/checkpoint.h"
 #include "train/schedule.h"
 
 namespace orrery::train {
+
+namespace {
+
+// normalised RGB, mean over all pixels
+std::array<float, 3> mean_colour(View<const u8, 5> pixels) {
+  std::array<i64, 3> sums = {};
+  const i64 count = pixels.numel() / 3;
+  for (i64 i = 0; i < count; ++i) {
+    for (std::size_t c = 0; c < 3; ++c) sums[c] += pixels.data()[3 * i + static_cast<i64>(c)];
+  }
+  std::array<float, 3> colour = {};
+  for (std::size_t c = 0; c < 3; ++c) {
+    const double mean = static_cast<double>(sums[c]) / (255.0 * static_cast<double>(count));
+    colour[c] = static_cast<float>((mean - static_cast<double>(kImageMean[c])) /
+                                   static_cast<double>(kImageStd[c]));
+  }
+  return colour;
+}
+
+}  // namespace
 
 Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings& settings)
     : ctx_(ctx),
@@ -14,7 +37,13 @@ Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings
       state_(model, settings.batch, settings.num_steps, settings.unroll),
       losses_(settings.losses, LossSizes(state_)) {}
 
-void Learner::begin() { lewm::initialize(weights_, settings_.seed); }
+void Learner::begin(BatchSource& source) {
+  if (settings_.initialization == "scaled") {
+    lewm::initialize_scaled(weights_, settings_.seed, mean_colour(source.training_batch(0).pixels));
+  } else {
+    lewm::initialize(weights_, settings_.seed);
+  }
+}
 
 double Learner::next_learning_rate() const {
   const Schedule schedule{settings_.lr, warmup_steps(settings_.warmup_fraction, settings_.steps),

@@ -17,8 +17,8 @@ class Learner {
   // settings must be settled, and their steps resolved: not 0
   Learner(Context& ctx, const lewm::Config& model, const TrainingSettings& settings);
 
-  // weights from the seed
-  void begin();
+  // weights from the seed (and, when scaled, the mean colour of the source's first batch)
+  void begin(BatchSource& source);
   // One optimiser step over `accumulate` batches of the source.
   StepReport step(BatchSource& source);
   // Of the weights that weights() gives.

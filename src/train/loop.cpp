@@ -115,7 +115,7 @@ class Trainer {
     if (begun) {
       seconds = restore();
     } else {
-      learner_.begin();
+      learner_.begin(source_);
     }
     write_json(folder_ / "config.json", lewm::json_from_config(run_.model));
     write_json(folder_ / "statistics.json", run_.statistics);

@@ -347,7 +347,7 @@ TEST_F(TrainLoop, AccumulatesTheGradientsOfSmallerBatches) {
   Context ctx({.threads = 1});
   Drawn source(settings.batch);
   Learner learner(ctx, small_config(), settings);
-  learner.begin();
+  learner.begin(source);
   const StepReport report = learner.step(source);
   EXPECT_EQ(report.batches, 2);
 

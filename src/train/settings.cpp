@@ -51,6 +51,7 @@ std::map<std::string, Field> fields_of(TrainingSettings& s) {
       {"checkpoint_every", Whole{&s.checkpoint_every, 1, kMostSteps}},
       {"keep_last", Whole{&s.keep_last, 1, kMostSteps}},
       {"best_by", Name{&s.best_by}},
+      {"initialization", Name{&s.initialization}},
       {"log_every", Whole{&s.log_every, 1, kMostSteps}},
       {"min_effective_rank", Real{&s.min_effective_rank, 0.0, 1e6}},
       {"min_latent_std", Real{&s.min_latent_std, 0.0, 1e6}},
@@ -98,6 +99,9 @@ TrainingSettings settings_from_json(const json& node, const std::string& where) 
     check(at != fields.end(), name, " is not a setting of training");
     read_field(value, at->second, name);
   }
+  check(settings.initialization == "published" || settings.initialization == "scaled", where,
+        ": training.initialization is ", settings.initialization,
+        ", published or scaled was needed");
   return settings;
 }
 

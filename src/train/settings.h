@@ -24,8 +24,9 @@ struct TrainingSettings {
   double clip = 1.0;
   LossSettings losses;
   u64 seed = 3072;
-  double validation_fraction = 0.1;  // of the episodes
-  i64 validation_every = 500;        // steps; 0: never
+  std::string initialization = "published";  // or "scaled", for narrow encoders
+  double validation_fraction = 0.1;          // of the episodes
+  i64 validation_every = 500;                // steps; 0: never
   i64 validation_batches = 4;
   i64 checkpoint_every = 500;
   i64 keep_last = 2;                   // checkpoints

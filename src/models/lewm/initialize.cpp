@@ -72,4 +72,38 @@ void initialize(Weights& weights, u64 seed) {
   weights.batches_tracked = 0;
 }
 
+void initialize_scaled(Weights& weights, u64 seed, const std::array<float, 3>& colour) {
+  constexpr float kPublished = 0.02f;
+  constexpr float kPositions = 0.3f;
+  initialize(weights, seed);
+  float* const block = weights.parameters.data<float>();
+  const auto numbers = [&](const TensorSpec& spec) {
+    return std::span<float>(block + spec.offset, static_cast<std::size_t>(spec.shape.numel()));
+  };
+  std::span<float> projection;
+  for (const TensorSpec& spec : layout_of(weights.config).specs) {
+    if (!spec.trained || spec.name.rfind("encoder.", 0) != 0) continue;
+    const std::span<float> values = numbers(spec);
+    if (ends_with(spec.name, ".weight") && spec.shape.rank() >= 2) {
+      const i64 inputs = spec.shape.numel() / spec.shape[0];
+      const float factor = 1.0f / (kPublished * std::sqrt(static_cast<float>(inputs)));
+      for (float& value : values) value *= factor;
+    } else if (ends_with(spec.name, "position_embeddings") || ends_with(spec.name, "cls_token")) {
+      for (float& value : values) value *= kPositions / kPublished;
+    }
+    if (ends_with(spec.name, "patch_embeddings.projection.weight")) projection = values;
+    if (ends_with(spec.name, "patch_embeddings.projection.bias")) {
+      // [out, 3, patch, patch]
+      const std::size_t inputs = projection.size() / values.size();
+      for (std::size_t o = 0; o < values.size(); ++o) {
+        double answer = 0;
+        for (std::size_t i = 0; i < inputs; ++i) {
+          answer += static_cast<double>(projection[o * inputs + i] * colour[i / (inputs / 3)]);
+        }
+        values[o] = static_cast<float>(-answer);
+      }
+    }
+  }
+}
+
 }  // namespace orrery::lewm

@@ -358,5 +358,34 @@ TEST(Initialize, FollowsThePublishedRules) {
   EXPECT_LE(std::abs(t.projector.up.bias[0]), 0.125f);
 }
 
+TEST(Initialize, ScaledStartsBlindToTheMeanColour) {
+  Config config = small_config();
+  config.encoder.hidden = 64;
+  config.encoder.mlp = 256;
+  config.projector.input = 64;
+  Weights weights(config), published(config);
+  const std::array<float, 3> colour = {2.0f, -1.0f, 0.5f};
+  initialize_scaled(weights, 3072, colour);
+  initialize(published, 3072);
+  const Tensors& t = weights.tensors;
+  double square = 0;
+  const View<float, 2> up = t.encoder.layers[0].up.weight;
+  for (i64 i = 0; i < up.numel(); ++i) square += up.data()[i] * up.data()[i];
+  EXPECT_NEAR(std::sqrt(square / static_cast<double>(up.numel())), 0.125, 2.5e-3);  // 1/sqrt(64)
+  EXPECT_FLOAT_EQ(t.encoder.cls.data()[3], 15.0f * published.tensors.encoder.cls.data()[3]);
+
+  const i64 plane = config.encoder.patch * config.encoder.patch;
+  const View<float, 2> projection = t.encoder.patch.weight.reshaped<2>({64, 3 * plane});
+  for (i64 o = 0; o < 64; ++o) {
+    double answer = static_cast<double>(t.encoder.patch.bias[o]);
+    for (i64 i = 0; i < 3 * plane; ++i) {
+      answer += static_cast<double>(projection(o, i) * colour[static_cast<std::size_t>(i / plane)]);
+    }
+    EXPECT_NEAR(answer, 0.0, 1e-6);
+  }
+  // what is no part of the encoder is as published
+  EXPECT_EQ(t.projector.up.bias[7], published.tensors.projector.up.bias[7]);
+}
+
 }  // namespace
 }  // namespace orrery::lewm
