@@ -296,6 +296,25 @@ TEST_F(Loader, AStepIsTheSameHoweverOneComesToIt) {
   }
 }
 
+TEST_F(Loader, PartsOfABatchAreReadByDifferentLoaders) {
+  WindowLoader whole(windows_, scale_, {.batch = 5, .seed = 3});
+  WindowLoader first(windows_, scale_, {.batch = 5, .part = 2, .seed = 3});
+  WindowLoader second(windows_, scale_, {.batch = 5, .first = 2, .part = 3, .seed = 3});
+  EXPECT_EQ(first.steps_per_epoch(), whole.steps_per_epoch());
+  for (const i64 step : {0, 2, 3, 7}) {
+    const WindowBatch& all = whole.batch(step);
+    std::vector<i64> windows = first.batch(step).windows;
+    windows.insert(windows.end(), second.batch(step).windows.begin(),
+                   second.batch(step).windows.end());
+    EXPECT_EQ(windows, all.windows);
+    const auto numbers = all.action.span<float>(), a = first.batch(step).action.span<float>(),
+               b = second.batch(step).action.span<float>();
+    EXPECT_TRUE(std::equal(a.begin(), a.end(), numbers.begin()));
+    EXPECT_TRUE(std::equal(b.rbegin(), b.rend(), numbers.rbegin()));
+  }
+  EXPECT_THROW(WindowLoader(windows_, scale_, {.batch = 5, .first = 3, .part = 3}), Error);
+}
+
 TEST_F(Loader, BatchesHoldTheirWindows) {
   WindowLoader loader(windows_, scale_, {.batch = 15, .order = WindowOrder::in_order});
   const WindowBatch& batch = loader.batch(2);

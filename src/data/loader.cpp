@@ -27,6 +27,11 @@ WindowLoader::WindowLoader(const Windows& windows, ZScore action_scale, LoaderOp
         windows.shape().num_steps, " steps with frameskip ", windows.shape().frameskip,
         " in these episodes, too few for a batch of ", options_.batch);
 
+  part_ = options_.part == 0 ? options_.batch : options_.part;
+  check(options_.first >= 0 && part_ > 0 && options_.first <= options_.batch - part_,
+        "a loader of ", part_, " windows from ", options_.first,
+        " on was asked for, of batches of ", options_.batch);
+
   const i64 steps = windows.shape().num_steps;
   orders_ = std::make_unique<WindowOrders>(windows, options_.order, options_.seed, pixels_,
                                            options_.group_bytes);
@@ -34,9 +39,8 @@ WindowLoader::WindowLoader(const Windows& windows, ZScore action_scale, LoaderOp
   for (Slot& made : slots_) {
     WindowBatch& batch = made.batch;
     batch.pixels =
-        Tensor(DType::uint8, {options_.batch, steps, pixels.row[0], pixels.row[1], pixels.row[2]});
-    batch.action =
-        Tensor(DType::f32, {options_.batch, steps, windows.shape().frameskip * action.width()});
+        Tensor(DType::uint8, {part_, steps, pixels.row[0], pixels.row[1], pixels.row[2]});
+    batch.action = Tensor(DType::f32, {part_, steps, windows.shape().frameskip * action.width()});
   }
   for (int i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { make_ahead(); });
 }
@@ -53,9 +57,9 @@ WindowLoader::~WindowLoader() {
 std::vector<i64> WindowLoader::windows_of(i64 step) const {
   check(step >= 0, "step ", step, " of a loader was asked for");
   const i64 epoch = step / steps_per_epoch();
-  const i64 first = step % steps_per_epoch() * options_.batch;
+  const i64 first = step % steps_per_epoch() * options_.batch + options_.first;
   const auto order = orders_->of_epoch(epoch);
-  std::vector<i64> result(static_cast<std::size_t>(options_.batch));
+  std::vector<i64> result(static_cast<std::size_t>(part_));
   for (std::size_t i = 0; i < result.size(); ++i) {
     result[i] = order->window(first + static_cast<i64>(i));
   }
@@ -64,9 +68,9 @@ std::vector<i64> WindowLoader::windows_of(i64 step) const {
 
 void WindowLoader::fill(i64 step, WindowBatch& batch) const {
   batch.windows = windows_of(step);
-  const i64 pixel_bytes = batch.pixels.byte_count() / options_.batch;
-  const i64 action_numbers = batch.action.numel() / options_.batch;
-  for (i64 i = 0; i < options_.batch; ++i) {
+  const i64 pixel_bytes = batch.pixels.byte_count() / part_;
+  const i64 action_numbers = batch.action.numel() / part_;
+  for (i64 i = 0; i < part_; ++i) {
     const i64 window = batch.windows[static_cast<std::size_t>(i)];
     windows_->read_observations(window, pixels_, batch.pixels.bytes() + i * pixel_bytes);
     float* action = batch.action.data<float>() + i * action_numbers;

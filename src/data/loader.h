@@ -16,6 +16,10 @@ namespace orrery {
 
 struct LoaderOptions {
   i64 batch = 64;
+  // which windows of each batch are read, where others read the rest: `part` from `first` on; 0:
+  // all
+  i64 first = 0;
+  i64 part = 0;
   u64 seed = 0;
   WindowOrder order = WindowOrder::shuffled;
   i64 prefetch = 2;  // batches made ahead; at least one for each thread
@@ -27,7 +31,7 @@ struct LoaderOptions {
   std::string action = "action";
 };
 
-// What a training step is given. B = batch, T = num_steps.
+// What a training step is given. B = batch, or the part of it that is read; T = num_steps.
 struct WindowBatch {
   i64 step = -1;
   std::vector<i64> windows;  // [B]
@@ -54,7 +58,7 @@ class WindowLoader {
   // Valid until the next call. Steps asked for one after the other are ready; any other step is
   // made on demand.
   const WindowBatch& batch(i64 step);
-  // The windows of a step, without reading them.
+  // The windows of a step that are read here, without reading them.
   std::vector<i64> windows_of(i64 step) const;
 
  private:
@@ -70,6 +74,7 @@ class WindowLoader {
   const Windows* windows_;
   ZScore action_scale_;
   LoaderOptions options_;
+  i64 part_ = 0;  // windows of a batch that are read
   i64 pixels_ = 0;
   i64 action_ = 0;
   std::unique_ptr<const WindowOrders> orders_;

@@ -11,15 +11,14 @@ Batch views_of(const WindowBatch& batch) {
 }  // namespace
 
 WindowBatches::WindowBatches(const Windows& training, const Windows& validation,
-                             const ZScore& action_scale, i64 batch, u64 seed)
+                             const ZScore& action_scale, i64 batch, u64 seed, const BatchPart& part)
     : training_windows_(training.size()), validation_windows_(validation.size()) {
   check(training_windows_ >= batch, training.episodes().name(), " has ", training_windows_,
         " training windows of ", training.shape().span(), " rows, a batch needs ", batch);
-  training_.emplace(training, action_scale, LoaderOptions{.batch = batch, .seed = seed});
-  if (validation_windows_ >= batch) {
-    validation_.emplace(validation, action_scale,
-                        LoaderOptions{.batch = batch, .seed = seed, .prefetch = 1});
-  }
+  LoaderOptions options{.batch = batch, .first = part.first, .part = part.count, .seed = seed};
+  training_.emplace(training, action_scale, options);
+  options.prefetch = 1;
+  if (validation_windows_ >= batch) validation_.emplace(validation, action_scale, options);
 }
 
 Batch WindowBatches::training_batch(i64 step) { return views_of(training_->batch(step)); }

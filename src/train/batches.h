@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "data/loader.h"
+#include "train/ranks.h"
 #include "train/step.h"
 
 namespace orrery::train {
@@ -18,6 +19,7 @@ class BatchSource {
   virtual i64 training_windows() const = 0;
   virtual i64 validation_windows() const = 0;
 
+  // Of each batch the part that this process has.
   virtual Batch training_batch(i64 step) = 0;
   virtual Batch validation_batch(i64 index) = 0;
 };
@@ -27,7 +29,7 @@ class WindowBatches : public BatchSource {
  public:
   // The windows must outlive the batches; fewer held-out windows than a batch means no validation.
   WindowBatches(const Windows& training, const Windows& validation, const ZScore& action_scale,
-                i64 batch, u64 seed);
+                i64 batch, u64 seed, const BatchPart& part = {});
 
   i64 training_windows() const override { return training_windows_; }
   i64 validation_windows() const override { return validation_windows_; }

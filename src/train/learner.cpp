@@ -11,16 +11,19 @@ namespace orrery::train {
 
 namespace {
 
-// normalised RGB, mean over all pixels
-std::array<float, 3> mean_colour(View<const u8, 5> pixels) {
-  std::array<i64, 3> sums = {};
+// normalised RGB, mean over all pixels of the batch
+std::array<float, 3> mean_colour(View<const u8, 5> pixels, BatchSums* sums) {
+  // bytes of each colour, and how many of each; whole numbers, so exact in any order
+  std::array<double, 4> totals = {};
   const i64 count = pixels.numel() / 3;
   for (i64 i = 0; i < count; ++i) {
-    for (std::size_t c = 0; c < 3; ++c) sums[c] += pixels.data()[3 * i + static_cast<i64>(c)];
+    for (std::size_t c = 0; c < 3; ++c) totals[c] += pixels.data()[3 * i + static_cast<i64>(c)];
   }
+  totals[3] = static_cast<double>(count);
+  if (sums != nullptr) sums->add_up(View<double, 1>(totals.data(), {4}));
   std::array<float, 3> colour = {};
   for (std::size_t c = 0; c < 3; ++c) {
-    const double mean = static_cast<double>(sums[c]) / (255.0 * static_cast<double>(count));
+    const double mean = totals[c] / (255.0 * totals[3]);
     colour[c] = static_cast<float>((mean - static_cast<double>(kImageMean[c])) /
                                    static_cast<double>(kImageStd[c]));
   }
@@ -29,17 +32,21 @@ std::array<float, 3> mean_colour(View<const u8, 5> pixels) {
 
 }  // namespace
 
-Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings& settings)
+Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings& settings,
+                 Ranks& ranks)
     : ctx_(ctx),
       settings_(settings),
+      ranks_(ranks),
+      share_(ranks.share_of(settings.batch)),
       weights_(model),
       optimiser_(weights_),
-      state_(model, settings.batch, settings.num_steps, settings.unroll),
+      state_(model, ranks.part_of(settings.batch).count, settings.num_steps, settings.unroll),
       losses_(settings.losses, LossSizes(state_)) {}
 
 void Learner::begin(BatchSource& source) {
   if (settings_.initialization == "scaled") {
-    lewm::initialize_scaled(weights_, settings_.seed, mean_colour(source.training_batch(0).pixels));
+    lewm::initialize_scaled(weights_, settings_.seed,
+                            mean_colour(source.training_batch(0).pixels, share_.sums));
   } else {
     lewm::initialize(weights_, settings_.seed);
   }
@@ -62,22 +69,24 @@ StepReport Learner::step(BatchSource& source) {
   begin_gradient(ctx_, optimiser_);
   for (i64 i = first; i < first + settings_.accumulate && report.finite; ++i) {
     draw_directions(settings_.seed, i + 1, losses_.directions());
-    const lewm::PassMode mode{.dropout_seed = settings_.seed, .step = static_cast<u64>(i)};
+    const lewm::PassMode mode{
+        .dropout_seed = settings_.seed, .step = static_cast<u64>(i), .share = share_};
     add_gradient(ctx_, settings, mode, source.training_batch(i), weights_, state_, losses_,
                  optimiser_, report);
   }
-  if (report.finite) update(ctx_, settings, weights_, optimiser_, report);
+  if (report.finite) update(ctx_, settings, weights_, optimiser_, report, share_.sums);
   return report;
 }
 
 ValidationReport Learner::validate(BatchSource& source) {
   return train::validate(ctx_, settings_.losses, settings_.seed, settings_.validation_batches,
-                         source, weights_, state_, losses_);
+                         source, weights_, state_, losses_, share_);
 }
 
 LatentSpread Learner::spread() const {
   Covariance covariance(state_.emb().size(2));
   covariance.add(state_.emb().as_rows());
+  if (share_.sums != nullptr) covariance.add_up(*share_.sums);
   return {covariance.mean_std(), covariance.participation_ratio()};
 }
 
@@ -99,6 +108,21 @@ void Learner::restore(const TensorMap& contents, const std::string& where) {
   restore_tensor(contents, "v", where, optimiser_.v);
   optimiser_.steps = count_from(contents, "steps", where);
   weights_.batches_tracked = count_from(contents, "batches_tracked", where);
+}
+
+void Learner::take_from_rank_0() {
+  if (ranks_.size() == 1) return;
+  TensorMap all = contents();
+  for (auto& [name, values] : all) ranks_.take_from_rank_0(values);
+  restore(all, "rank 0");
+}
+
+void Learner::must_agree() const {
+  if (ranks_.size() == 1) return;
+  ranks_.must_agree(text("the weights of step ", optimiser_.steps),
+                    fingerprint_of(weights_.parameters));
+  ranks_.must_agree(text("the running statistics of step ", optimiser_.steps),
+                    fingerprint_of(weights_.buffers));
 }
 
 }  // namespace orrery::train

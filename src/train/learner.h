@@ -14,8 +14,9 @@ namespace orrery::train {
 // numbers that a step draws are functions of (seed, step), so there is no generator to save.
 class Learner {
  public:
-  // settings must be settled, and their steps resolved: not 0
-  Learner(Context& ctx, const lewm::Config& model, const TrainingSettings& settings);
+  // settings must be settled, and their steps resolved: not 0. Each rank learns from its part of
+  // every batch, and all call step, validate, spread and take_from_rank_0 together.
+  Learner(Context& ctx, const lewm::Config& model, const TrainingSettings& settings, Ranks& ranks);
 
   // weights from the seed (and, when scaled, the mean colour of the source's first batch)
   void begin(BatchSource& source);
@@ -33,10 +34,16 @@ class Learner {
   // Everything that the next steps depend on, for a checkpoint. `where` names its file in errors.
   TensorMap contents() const;
   void restore(const TensorMap& contents, const std::string& where);
+  // All ranks get what rank 0 holds.
+  void take_from_rank_0();
+  // Error that names a rank whose weights have come to differ from rank 0's.
+  void must_agree() const;
 
  private:
   Context& ctx_;
   const TrainingSettings& settings_;
+  Ranks& ranks_;
+  BatchShare share_;
   lewm::Weights weights_;
   Optimiser optimiser_;
   lewm::TrainingState state_;

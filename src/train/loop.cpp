@@ -56,16 +56,21 @@ class Stopwatch {
   double before_ = 0, start_ = 0, told_ = 0;
 };
 
+// Steps after which ranks compare their weights. Two passes over memory, beside hundreds a step.
+constexpr i64 kCompareEvery = 100;
+
 // A run and everything it holds in memory.
 class Trainer {
  public:
-  Trainer(Context& ctx, const Run& run, BatchSource& source, Observer& observer)
-      : run_(run),
+  Trainer(Context& ctx, const Run& run, BatchSource& source, Observer& observer,
+          dist::Lockstep* lockstep)
+      : ranks_(lockstep),
+        run_(run),
         settings_(run.settings),
         source_(source),
-        observer_(observer),
-        folder_(run.output),
-        learner_(ctx, run.model, settings_),
+        asked_(observer),
+        observer_(ranks_.leads() ? observer : silent_),
+        learner_(ctx, run.model, settings_, ranks_),
         description_({{"model", lewm::json_from_config(run.model)},
                       {"training", json_from_settings(settings_)},
                       {"statistics", run.statistics},
@@ -73,7 +78,6 @@ class Trainer {
 
   Outcome run() {
     start();
-    Metrics metrics(folder_ / "metrics.jsonl", run_.resume, learner_.steps());
     observer_.began(learner_.weights().parameters.numel(), learner_.steps(), settings_.steps);
     i64 logged = learner_.steps();
     while (learner_.steps() < settings_.steps) {
@@ -87,12 +91,13 @@ class Trainer {
         const LatentSpread spread = learner_.spread();
         const Pace pace = stopwatch_.lap((step - logged) * settings_.batch * settings_.accumulate);
         logged = step;
-        metrics.add_step(step, lr, report, spread, pace);
+        if (metrics_) metrics_->add_step(step, lr, report, spread, pace);
         observer_.logged(step, spread, pace);
       }
       if (!report.finite) return not_finite(step, report);
-      if (const auto end = measure(step, last, metrics)) return *end;
-      const bool stop = !last && observer_.wants_to_stop();
+      if (every(kCompareEvery, step, false)) learner_.must_agree();
+      if (const auto end = measure(step, last)) return *end;
+      const bool stop = ranks_.any(!last && asked_.wants_to_stop());
       if (stop || every(settings_.checkpoint_every, step, last)) save();
       if (stop) {
         return {Outcome::Kind::stopped, step, text("stopped after step ", step, kept())};
@@ -106,32 +111,51 @@ class Trainer {
     return interval > 0 && (last || step % interval == 0);
   }
 
-  // from the checkpoint or from the beginning; the small files that describe the model are written
   void start() {
-    const bool begun = !folder_.checkpoints().empty();
-    check(run_.resume || !begun, folder_.path().string(),
-          " holds a run already; resume it or give another folder");
-    double seconds = 0;
-    if (begun) {
-      seconds = restore();
-    } else {
-      learner_.begin(source_);
+    must_be_one_run();
+    i64 begun = 0;
+    if (ranks_.leads()) {
+      folder_.emplace(run_.output);
+      begun = folder_->checkpoints().empty() ? 0 : 1;
+      check(run_.resume || begun == 0, run_.output.string(),
+            " holds a run already; resume it or give another folder");
     }
-    write_json(folder_ / "config.json", lewm::json_from_config(run_.model));
-    write_json(folder_ / "statistics.json", run_.statistics);
-    write_json(folder_ / "training.json", json_from_settings(settings_));
+    ranks_.take_from_rank_0(begun);
+    // from the beginning, or from the checkpoint
+    if (begun == 0) learner_.begin(source_);
+    const double seconds = begun != 0 && ranks_.leads() ? restore() : 0;
+    if (ranks_.leads()) describe();
+    learner_.take_from_rank_0();
     stopwatch_.begin(seconds);
+  }
+
+  // all ranks do what rank 0 does
+  void must_be_one_run() {
+    const auto all = ranks_.gather(description_.dump());
+    for (std::size_t rank = 1; rank < all.size(); ++rank) {
+      const std::string other =
+          difference(json::parse(all[0]), json::parse(all[rank]), json::object(), {});
+      check(other.empty(), "rank ", rank, " was started for another run than rank 0: ", other);
+    }
+  }
+
+  // the small files that say what the run is
+  void describe() {
+    metrics_.emplace(run_.output / "metrics.jsonl", run_.resume, learner_.steps());
+    write_json(run_.output / "config.json", lewm::json_from_config(run_.model));
+    write_json(run_.output / "statistics.json", run_.statistics);
+    write_json(run_.output / "training.json", json_from_settings(settings_));
   }
 
   // goes on from the newest checkpoint; returns the seconds that the run had taken
   double restore() {
     const auto checkpoint =
-        folder_.newest([&](const std::string& sentence) { observer_.noticed(sentence); });
+        folder_->newest([&](const std::string& sentence) { observer_.noticed(sentence); });
     const json defaults = {{"training", json_from_settings(TrainingSettings{})}};
     const std::string other =
         difference(checkpoint->description, description_, defaults, settings_free_to_change());
-    check(other.empty(), folder_.path().string(), " holds a run of another configuration: ", other);
-    learner_.restore(checkpoint->tensors, folder_.path().string());
+    check(other.empty(), run_.output.string(), " holds a run of another configuration: ", other);
+    learner_.restore(checkpoint->tensors, run_.output.string());
     const json& notes = checkpoint->notes;
     const json best = notes.value("best", json::object());
     if (best.value("by", "") == settings_.best_by) best_ = best;
@@ -139,22 +163,23 @@ class Trainer {
   }
 
   // validation and examinations that are due; an outcome when the latent has collapsed
-  std::optional<Outcome> measure(i64 step, bool last, Metrics& metrics) {
+  std::optional<Outcome> measure(i64 step, bool last) {
     if (every(settings_.validation_every, step, last)) {
       const ValidationReport validation = learner_.validate(source_);
-      take(step, measures_of(validation), metrics);
+      take(step, measures_of(validation));
       if (collapsed(validation)) return collapse(step, validation);
     }
     for (Examiner* examiner : run_.examiners) {
-      if (examiner->due(step, last)) {
-        take(step, examiner->examine(step, learner_.weights()), metrics);
+      if (ranks_.leads() && examiner->due(step, last)) {
+        take(step, examiner->examine(step, learner_.weights()));
       }
     }
     return std::nullopt;
   }
 
-  void take(i64 step, const std::vector<Measure>& measures, Metrics& metrics) {
-    metrics.add_measures(step, measures);
+  void take(i64 step, const std::vector<Measure>& measures) {
+    if (!ranks_.leads()) return;
+    metrics_->add_measures(step, measures);
     observer_.measured(step, measures);
     for (const Measure& measure : measures) {
       if (measure.name != settings_.best_by || !std::isfinite(measure.value)) continue;
@@ -163,17 +188,19 @@ class Trainer {
         continue;
       }
       best_ = {{"by", measure.name}, {"value", measure.value}, {"step", step}};
-      write_safetensors(folder_ / "weights_best.safetensors",
+      write_safetensors(run_.output / "weights_best.safetensors",
                         lewm::tensors_from_weights(learner_.weights()));
     }
   }
 
   void save() {
+    learner_.must_agree();
+    if (!ranks_.leads()) return;
     // the checkpoint last: whoever resumes from it finds everything else written
-    write_safetensors(folder_ / "weights.safetensors",
+    write_safetensors(run_.output / "weights.safetensors",
                       lewm::tensors_from_weights(learner_.weights()));
     const json notes = {{"seconds", stopwatch_.seconds()}, {"best", best_}};
-    folder_.add(learner_.steps(), {description_, notes, learner_.contents()}, settings_.keep_last);
+    folder_->add(learner_.steps(), {description_, notes, learner_.contents()}, settings_.keep_last);
     observer_.saved(learner_.steps());
   }
 
@@ -185,9 +212,9 @@ class Trainer {
   }
 
   std::string kept() const {
-    return folder_.checkpoints().empty()
+    return checkpoints_in(run_.output).empty()
                ? std::string("; there is no checkpoint yet")
-               : text("; the last checkpoint is kept in ", folder_.path().string());
+               : text("; the last checkpoint is kept in ", run_.output.string());
   }
   Outcome not_finite(i64 step, const StepReport& report) const {
     return {Outcome::Kind::not_finite, step,
@@ -202,11 +229,16 @@ class Trainer {
              report.latent_std, " (at least ", settings_.min_latent_std, ")", kept())};
   }
 
+  Ranks ranks_;
   const Run& run_;
   const TrainingSettings& settings_;
   BatchSource& source_;
-  Observer& observer_;
-  RunFolder folder_;
+  Observer silent_;
+  Observer& asked_;     // whether to stop
+  Observer& observer_;  // is told
+  // of the rank that leads
+  std::optional<RunFolder> folder_;
+  std::optional<Metrics> metrics_;
   Learner learner_;
   json description_;
   json best_ = json::object();  // by, value, step
@@ -215,9 +247,10 @@ class Trainer {
 
 }  // namespace
 
-Outcome train(Context& ctx, const Run& run, BatchSource& source, Observer& observer) {
+Outcome train(Context& ctx, const Run& run, BatchSource& source, Observer& observer,
+              dist::Lockstep* ranks) {
   check_fit(run, source);
-  return Trainer(ctx, run, source, observer).run();
+  return Trainer(ctx, run, source, observer, ranks).run();
 }
 
 }  // namespace orrery::train

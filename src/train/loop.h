@@ -55,6 +55,14 @@ struct Outcome {
 // to the checkpoint's step. A checkpoint of another model, of other settings that reach the
 // weights, or of other data is an Error that names the difference. A loss that is not finite, or a
 // collapsed latent, ends the run with the last checkpoint kept.
-Outcome train(Context& ctx, const Run& run, BatchSource& source, Observer& observer);
+//
+// With ranks (dist/lockstep.h) all of them run the same `run`, each with a source that gives its
+// part of every batch; the steps are those of one process with whole batches, to rounding. Rank 0
+// alone writes, examines, and tells its observer; the others' are asked only whether they want to
+// stop. What rank 0 begins with, be it a checkpoint of any number of ranks, the others get from it.
+// An Error when runs or data differ, or when weights have come to differ (compared every 100 steps
+// and at checkpoints), as between processors of unlike kinds they might.
+Outcome train(Context& ctx, const Run& run, BatchSource& source, Observer& observer,
+              dist::Lockstep* ranks = nullptr);
 
 }  // namespace orrery::train

@@ -346,7 +346,8 @@ TEST_F(TrainLoop, AccumulatesTheGradientsOfSmallerBatches) {
   settings.warmup_fraction = 0.0;
   Context ctx({.threads = 1});
   Drawn source(settings.batch);
-  Learner learner(ctx, small_config(), settings);
+  Ranks alone;
+  Learner learner(ctx, small_config(), settings, alone);
   learner.begin(source);
   const StepReport report = learner.step(source);
   EXPECT_EQ(report.batches, 2);

@@ -1,6 +1,7 @@
 #include "train/losses.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "ops/sigreg.h"
@@ -12,18 +13,20 @@ namespace {
 using Values = View<const float, 3>;
 using Sums = View<double, 3>;
 
-// B, T, D of a batch of latents
+// B, T, D of the latents here
 struct Sizes {
   i64 windows, frames, width;
-  double count() const { return static_cast<double>(windows * frames * width); }
 };
 
 Sizes sizes_of(Values z) { return {z.size(0), z.size(1), z.size(2)}; }
 
+// Means over windows. `windows` is how many the batch has: what those here add to the mean is
+// returned.
+
 // pred predicts the frames of z from `first` on
-double prediction_loss(Values z, Values pred, i64 first, double weight, Sums dz,
+double prediction_loss(Values z, Values pred, i64 first, i64 windows, double weight, Sums dz,
                        View<float, 3> dpred) {
-  const auto count = static_cast<double>(pred.numel());
+  const auto count = static_cast<double>(windows * pred.size(1) * pred.size(2));
   double sum = 0;
   for (i64 b = 0; b < pred.size(0); ++b) {
     for (i64 t = 0; t < pred.size(1); ++t) {
@@ -39,9 +42,9 @@ double prediction_loss(Values z, Values pred, i64 first, double weight, Sums dz,
   return sum / count;
 }
 
-double temporal_alignment(Values z, double weight, Sums dz) {
+double temporal_alignment(Values z, i64 windows, double weight, Sums dz) {
   const Sizes n = sizes_of(z);
-  const auto count = static_cast<double>(n.windows * (n.frames - 1) * n.width);
+  const auto count = static_cast<double>(windows * (n.frames - 1) * n.width);
   double sum = 0;
   for (i64 b = 0; b < n.windows; ++b) {
     for (i64 t = 0; t + 1 < n.frames; ++t) {
@@ -57,10 +60,10 @@ double temporal_alignment(Values z, double weight, Sums dz) {
   return sum / count;
 }
 
-double straightening(Values z, double weight, Sums dz) {
+double straightening(Values z, i64 windows, double weight, Sums dz) {
   constexpr double kEps = 1e-8;  // PyTorch's floor of each length
   const Sizes n = sizes_of(z);
-  const auto count = static_cast<double>(n.windows * (n.frames - 2));
+  const auto count = static_cast<double>(windows * (n.frames - 2));
   if (count <= 0) return 0;
   double sum = 0;
   for (i64 b = 0; b < n.windows; ++b) {
@@ -96,73 +99,93 @@ double straightening(Values z, double weight, Sums dz) {
   return sum / count;
 }
 
-void centre(Values z, Sums centred) {
-  const Sizes n = sizes_of(z);
-  for (i64 t = 0; t < n.frames; ++t) {
-    for (i64 d = 0; d < n.width; ++d) {
-      double mean = 0;
-      for (i64 b = 0; b < n.windows; ++b) mean += z(b, t, d);
-      mean /= static_cast<double>(n.windows);
-      for (i64 b = 0; b < n.windows; ++b) centred(b, t, d) = z(b, t, d) - mean;
-    }
-  }
+// What a variance or covariance is taken over. Members of a group may lie in several processes.
+struct Over {
+  double groups, members;  // of the whole batch
+  BatchSums* sums;         // none: all members are here
+};
+
+void add_up(BatchSums* sums, View<double, 1> values) {
+  if (sums != nullptr) sums->add_up(values);
 }
 
-// the gradient of the centred values, centred itself, is that of the values
-void add_centred(Sums from, Sums to) {
-  for (i64 t = 0; t < from.size(1); ++t) {
-    for (i64 d = 0; d < from.size(2); ++d) {
-      double mean = 0;
-      for (i64 b = 0; b < from.size(0); ++b) mean += from(b, t, d);
-      mean /= static_cast<double>(from.size(0));
-      for (i64 b = 0; b < from.size(0); ++b) to(b, t, d) += from(b, t, d) - mean;
+// mean [groups, D] of x [groups, members, D]
+template <typename T>
+void mean_over_members(View<T, 3> x, const Over& over, View<double, 2> mean) {
+  for (i64 g = 0; g < x.size(0); ++g) {
+    for (i64 d = 0; d < x.size(2); ++d) {
+      double sum = 0;
+      for (i64 m = 0; m < x.size(1); ++m) sum += x(g, m, d);
+      mean(g, d) = sum / over.members;
+    }
+  }
+  add_up(over.sums, mean.flat());
+}
+
+// to = (or +=) from minus its mean over the batch; all [T, B, D]. The gradient of centred values,
+// centred itself, is that of the values.
+template <typename T>
+void centre(View<T, 3> from, const Over& batch, View<double, 2> mean, bool add, Sums to) {
+  mean_over_members(from, batch, mean);
+  for (i64 t = 0; t < from.size(0); ++t) {
+    for (i64 b = 0; b < from.size(1); ++b) {
+      for (i64 d = 0; d < from.size(2); ++d) {
+        to(t, b, d) = (add ? to(t, b, d) : 0.0) + from(t, b, d) - mean(t, d);
+      }
     }
   }
 }
 
 // c [groups, members, D]: mean over groups and D of relu(1 - std over the members)
-double spread_loss(Sums c, double weight, Sums dc) {
+double spread_loss(Sums c, const Over& over, double weight, Sums dc, View<double, 2> mean,
+                   View<double, 2> square) {
   constexpr double kFloor = 1e-4;
-  const auto members = static_cast<double>(c.size(1));
-  const auto count = static_cast<double>(c.size(0) * c.size(2));
+  const double count = over.groups * static_cast<double>(c.size(2));
+  mean_over_members(c, over, mean);
+  for (i64 g = 0; g < c.size(0); ++g) {
+    for (i64 d = 0; d < c.size(2); ++d) {
+      double sum = 0;
+      for (i64 m = 0; m < c.size(1); ++m) {
+        sum += (c(g, m, d) - mean(g, d)) * (c(g, m, d) - mean(g, d));
+      }
+      square(g, d) = sum;
+    }
+  }
+  add_up(over.sums, square.flat());
   double sum = 0;
   for (i64 g = 0; g < c.size(0); ++g) {
     for (i64 d = 0; d < c.size(2); ++d) {
-      double mean = 0, square = 0;
-      for (i64 m = 0; m < c.size(1); ++m) mean += c(g, m, d);
-      mean /= members;
-      for (i64 m = 0; m < c.size(1); ++m) square += (c(g, m, d) - mean) * (c(g, m, d) - mean);
-      const double deviation = std::sqrt(square / (members - 1) + kFloor);
+      const double deviation = std::sqrt(square(g, d) / (over.members - 1) + kFloor);
       if (deviation >= 1.0) continue;
       sum += 1.0 - deviation;
-      const double factor = -weight / (count * (members - 1) * deviation);
-      for (i64 m = 0; m < c.size(1); ++m) dc(g, m, d) += factor * (c(g, m, d) - mean);
+      const double factor = -weight / (count * (over.members - 1) * deviation);
+      for (i64 m = 0; m < c.size(1); ++m) dc(g, m, d) += factor * (c(g, m, d) - mean(g, d));
     }
   }
   return sum / count;
 }
 
 // c [groups, members, D]: mean over groups of the squared covariances of different coordinates
-double covariance_loss(Sums c, double weight, Sums dc, View<double, 2> covariance) {
+double covariance_loss(Sums c, const Over& over, double weight, Sums dc,
+                       View<double, 2> covariance) {
   const i64 width = c.size(2);
-  const auto members = static_cast<double>(c.size(1));
   const double pairs = static_cast<double>(width) * static_cast<double>(width - 1);
-  const auto groups = static_cast<double>(c.size(0));
   if (width < 2) return 0;
   double sum = 0;
   for (i64 g = 0; g < c.size(0); ++g) {
     std::fill_n(covariance.data(), covariance.numel(), 0.0);
     for (i64 m = 0; m < c.size(1); ++m) {
       for (i64 i = 0; i < width; ++i) {
-        const double value = c(g, m, i) / (members - 1);
+        const double value = c(g, m, i) / (over.members - 1);
         for (i64 j = 0; j < width; ++j) covariance(i, j) += value * c(g, m, j);
       }
     }
+    add_up(over.sums, covariance.flat());
     for (i64 i = 0; i < width; ++i) {
       covariance(i, i) = 0.0;
       for (i64 j = 0; j < width; ++j) sum += covariance(i, j) * covariance(i, j);
     }
-    const double factor = 4.0 * weight / (groups * pairs * (members - 1));
+    const double factor = 4.0 * weight / (over.groups * pairs * (over.members - 1));
     for (i64 m = 0; m < c.size(1); ++m) {
       for (i64 i = 0; i < width; ++i) {
         double slope = 0;
@@ -171,7 +194,15 @@ double covariance_loss(Sums c, double weight, Sums dc, View<double, 2> covarianc
       }
     }
   }
-  return sum / (groups * pairs);
+  return sum / (over.groups * pairs);
+}
+
+// the terms of all processes, of which each has what its windows add
+void add_up_terms(BatchSums* sums, LossValues& values) {
+  std::array<double, std::size(kLossTerms)> parts;
+  for (std::size_t i = 0; i < parts.size(); ++i) parts[i] = values.*kLossTerms[i].value;
+  add_up(sums, View<double, 1>(parts.data(), {static_cast<i64>(parts.size())}));
+  for (std::size_t i = 0; i < parts.size(); ++i) values.*kLossTerms[i].value = parts[i];
 }
 
 }  // namespace
@@ -185,8 +216,8 @@ LossSizes::LossSizes(const lewm::TrainingState& state)
       context(state.context()) {}
 
 LossState::LossState(const LossSettings& settings, const LossSizes& sizes) : sizes_(sizes) {
-  check(sizes.windows >= 2 && sizes.frames >= 2 && sizes.width >= 1, "losses: ", sizes.windows,
-        " windows of ", sizes.frames, " frames came; two of each are the least");
+  check(sizes.windows >= 1 && sizes.frames >= 2 && sizes.width >= 1, "losses: ", sizes.windows,
+        " windows of ", sizes.frames, " frames came; one window of two frames is the least");
   if (sizes_.predicted == 0) sizes_.predicted = sizes.frames - 1;
   check(sizes_.predicted < sizes.frames && sizes.context + sizes.rolled < sizes.frames,
         "losses: windows of ", sizes.frames, " frames hold no ", sizes_.predicted,
@@ -210,10 +241,12 @@ void LossState::lay_out(Arena& arena, const LossSettings& settings) {
   centred_ = arena.take<double, 3>({windows, frames, width});
   dcentred_ = arena.take<double, 3>({windows, frames, width});
   covariance_ = arena.take<double, 2>({width, width});
+  mean_ = arena.take<double, 2>({std::max(windows, frames), width});
+  square_ = arena.take<double, 2>({std::max(windows, frames), width});
 }
 
 LossValues losses(Context& ctx, const LossSettings& settings, const LossInputs& in,
-                  LossState& state) {
+                  LossState& state, const BatchShare& share) {
   const Values emb = in.emb;
   check(emb.sizes() == state.demb_.sizes() && in.pred.sizes() == state.dpred_.sizes(),
         "losses: latents are ", emb.shape(), " and predictions ", in.pred.shape(),
@@ -221,19 +254,51 @@ LossValues losses(Context& ctx, const LossSettings& settings, const LossInputs& 
   check(state.sizes_.rolled == 0 || in.rolled.sizes() == state.drolled_.sizes(),
         "losses: rolled predictions are ", in.rolled.shape(), ", the state is for ",
         state.drolled_.shape());
+  const i64 frames = emb.size(1), windows = share.whole(emb.size(0));
+  check(windows >= 2, "losses: a batch of ", windows, " windows came, two are the least");
   const LossWeights& weights = settings.weights;
   const Sums dz = state.sum_;
   std::fill_n(dz.data(), dz.numel(), 0.0);
-  LossValues values;
-  values.prediction = prediction_loss(emb, in.pred, 1, weights.prediction, dz, state.dpred_);
-  if (state.sizes_.rolled > 0) {
-    values.rollout = prediction_loss(emb, in.rolled, state.sizes_.context + 1, weights.rollout, dz,
-                                     state.drolled_);
-  }
 
+  // means over windows, of which each process has its part
+  LossValues values;
+  values.prediction =
+      prediction_loss(emb, in.pred, 1, windows, weights.prediction, dz, state.dpred_);
+  if (state.sizes_.rolled > 0) {
+    values.rollout = prediction_loss(emb, in.rolled, state.sizes_.context + 1, windows,
+                                     weights.rollout, dz, state.drolled_);
+  }
+  if (weights.temporal_alignment != 0) {
+    values.temporal_alignment = temporal_alignment(emb, windows, weights.temporal_alignment, dz);
+  }
+  if (weights.straightening != 0) {
+    values.straightening = straightening(emb, windows, weights.straightening, dz);
+  }
+  const Over batch{static_cast<double>(frames), static_cast<double>(windows), share.sums};
+  const Over time{static_cast<double>(windows), static_cast<double>(frames), nullptr};
+  const Sums c = state.centred_, dc = state.dcentred_;
+  const Sums by_time = c.transposed(), dby_time = dc.transposed();  // [T, B, D]
+  const bool centres =
+      weights.std != 0 || weights.std_time != 0 || weights.cov != 0 || weights.cov_time != 0;
+  const auto rows = [](View<double, 2> of, i64 groups) { return of.slice(0, 0, groups); };
+  const View<double, 2> mean = rows(state.mean_, frames), square = rows(state.square_, frames);
+  if (centres) {
+    centre(emb.transposed(), batch, mean, false, by_time);
+    std::fill_n(dc.data(), dc.numel(), 0.0);
+  }
+  if (weights.std_time != 0) {
+    values.std_time = spread_loss(c, time, weights.std_time, dc, rows(state.mean_, emb.size(0)),
+                                  rows(state.square_, emb.size(0)));
+  }
+  if (weights.cov_time != 0) {
+    values.cov_time = covariance_loss(c, time, weights.cov_time, dc, state.covariance_);
+  }
+  add_up_terms(share.sums, values);
+
+  // what the batch has as a whole, which every process finds alike
   if (weights.sigreg != 0) {
     values.sigreg = sigreg(ctx, {.knots = settings.knots}, emb.transposed(), state.directions_,
-                           state.statistics_, state.dsigreg_);
+                           state.statistics_, state.dsigreg_, share);
     for (i64 b = 0; b < emb.size(0); ++b) {
       for (i64 t = 0; t < emb.size(1); ++t) {
         for (i64 d = 0; d < emb.size(2); ++d) {
@@ -242,27 +307,13 @@ LossValues losses(Context& ctx, const LossSettings& settings, const LossInputs& 
       }
     }
   }
-  if (weights.temporal_alignment != 0) {
-    values.temporal_alignment = temporal_alignment(emb, weights.temporal_alignment, dz);
+  if (weights.std != 0) {
+    values.std = spread_loss(by_time, batch, weights.std, dby_time, mean, square);
   }
-  if (weights.straightening != 0) {
-    values.straightening = straightening(emb, weights.straightening, dz);
+  if (weights.cov != 0) {
+    values.cov = covariance_loss(by_time, batch, weights.cov, dby_time, state.covariance_);
   }
-  if (weights.std != 0 || weights.std_time != 0 || weights.cov != 0 || weights.cov_time != 0) {
-    centre(emb, state.centred_);
-    std::fill_n(state.dcentred_.data(), state.dcentred_.numel(), 0.0);
-    const Sums c = state.centred_, dc = state.dcentred_;
-    const Sums by_time = c.transposed(), dby_time = dc.transposed();  // [T, B, D]
-    if (weights.std != 0) values.std = spread_loss(by_time, weights.std, dby_time);
-    if (weights.std_time != 0) values.std_time = spread_loss(c, weights.std_time, dc);
-    if (weights.cov != 0) {
-      values.cov = covariance_loss(by_time, weights.cov, dby_time, state.covariance_);
-    }
-    if (weights.cov_time != 0) {
-      values.cov_time = covariance_loss(c, weights.cov_time, dc, state.covariance_);
-    }
-    add_centred(dc, dz);
-  }
+  if (centres) centre(dby_time, batch, mean, true, dz.transposed());
 
   for (i64 i = 0; i < dz.numel(); ++i) {
     state.demb_.data()[i] = static_cast<float>(dz.data()[i]);

@@ -3,6 +3,7 @@
 #include "device/context.h"
 #include "device/memory.h"
 #include "models/lewm/training.h"
+#include "ops/batch_share.h"
 #include "tensor/arena.h"
 #include "tensor/view.h"
 
@@ -76,7 +77,7 @@ inline constexpr LossTerm kLossTerms[] = {
 };
 
 struct LossSizes {
-  i64 windows, frames, width;  // B, T, D
+  i64 windows, frames, width;  // B here, T, D
   i64 predicted = 0;           // S; 0: T - 1
   i64 rolled = 0;              // K - 1
   i64 context = 0;             // C
@@ -92,7 +93,7 @@ struct LossInputs {
   View<const float, 3> rolled;  // [B, K-1, D], empty with one step
 };
 
-// Memory of the losses of one batch size, taken once.
+// Memory of the losses of as many windows as are here, taken once.
 class LossState {
  public:
   LossState(const LossSettings& settings, const LossSizes& sizes);
@@ -103,7 +104,8 @@ class LossState {
   lewm::LossGradient gradient() const { return {demb_, dpred_, drolled_}; }
 
  private:
-  friend LossValues losses(Context&, const LossSettings&, const LossInputs&, LossState&);
+  friend LossValues losses(Context&, const LossSettings&, const LossInputs&, LossState&,
+                           const BatchShare&);
   void lay_out(Arena& arena, const LossSettings& settings);
 
   LossSizes sizes_;
@@ -111,14 +113,16 @@ class LossState {
   View<float, 2> directions_, statistics_;
   View<float, 3> dsigreg_;  // [T, B, D]
   View<float, 3> demb_, dpred_, drolled_;
-  View<double, 3> sum_;         // [B, T, D] gradient with respect to z, before rounding
-  View<double, 3> centred_;     // [B, T, D]
-  View<double, 3> dcentred_;    // [B, T, D]
-  View<double, 2> covariance_;  // [D, D]
+  View<double, 3> sum_;            // [B, T, D] gradient with respect to z, before rounding
+  View<double, 3> centred_;        // [B, T, D]
+  View<double, 3> dcentred_;       // [B, T, D]
+  View<double, 2> covariance_;     // [D, D]
+  View<double, 2> mean_, square_;  // [max(B, T), D]
 };
 
-// All terms but SIGReg are summed in double in a fixed order. steady
+// All terms but SIGReg are summed in double in a fixed order. With a share of a batch every process
+// gets the values of the whole batch, and their gradient for its windows. steady
 LossValues losses(Context& ctx, const LossSettings& settings, const LossInputs& in,
-                  LossState& state);
+                  LossState& state, const BatchShare& share = {});
 
 }  // namespace orrery::train

@@ -8,6 +8,9 @@ namespace orrery::train {
 
 namespace {
 
+// a recording up to this size is kept in memory; ranks may share the machine
+constexpr i64 kMostHeldBytes = i64{4} << 30;
+
 std::vector<i64> all_of(i64 count) {
   std::vector<i64> indices(static_cast<std::size_t>(count));
   for (i64 i = 0; i < count; ++i) indices[static_cast<std::size_t>(i)] = i;
@@ -16,8 +19,10 @@ std::vector<i64> all_of(i64 count) {
 
 }  // namespace
 
-Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& settings)
-    : episodes_(held_if_it_fits(open_episodes(path), {"pixels", "action"})),
+Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& settings,
+                   const Ranks& ranks)
+    : episodes_(held_if_it_fits(open_episodes(path), {"pixels", "action"},
+                                kMostHeldBytes / ranks.size())),
       frameskip_(settings.frameskip) {
   const Column& pixels = episodes_->column(episodes_->column_index("pixels"));
   check(pixels.dtype == DType::uint8 && pixels.row.rank() == 3 && pixels.row[0] == pixels.row[1] &&
@@ -36,8 +41,9 @@ Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& se
   const WindowShape shape{settings.frameskip, settings.num_steps};
   training_ = std::make_unique<Windows>(*episodes_, shape, split.train);
   validation_ = std::make_unique<Windows>(*episodes_, shape, split.validation);
-  batches_ = std::make_unique<WindowBatches>(*training_, *validation_, ZScore(action_),
-                                             settings.batch, settings.seed);
+  batches_ =
+      std::make_unique<WindowBatches>(*training_, *validation_, ZScore(action_), settings.batch,
+                                      settings.seed, ranks.part_of(settings.batch));
 }
 
 nlohmann::json Recorded::statistics() const {

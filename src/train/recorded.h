@@ -13,7 +13,9 @@ namespace orrery::train {
 class Recorded : public BatchSource {
  public:
   // Columns `pixels` [rows, H, H, 3] of bytes and `action` [rows, A] are needed.
-  Recorded(const std::filesystem::path& path, const TrainingSettings& settings);
+  // Batches are those of the ranks that share the run.
+  Recorded(const std::filesystem::path& path, const TrainingSettings& settings,
+           const Ranks& ranks = {});
 
   i64 image_size() const { return image_size_; }
   i64 action_width() const { return action_width_; }

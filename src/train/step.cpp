@@ -21,8 +21,8 @@ void add_gradient(Context& ctx, const StepSettings& settings, const lewm::PassMo
                   const Batch& batch, lewm::Weights& weights, lewm::TrainingState& state,
                   LossState& loss_state, Optimiser& optimiser, StepReport& report) {
   lewm::forward(ctx, weights, state, mode, batch.pixels, batch.actions);
-  const LossValues values =
-      losses(ctx, settings.losses, {state.emb(), state.pred(), state.rolled()}, loss_state);
+  const LossValues values = losses(
+      ctx, settings.losses, {state.emb(), state.pred(), state.rolled()}, loss_state, mode.share);
   // a running mean: exactly the values themselves when there is one batch
   ++report.batches;
   const double share = 1.0 / static_cast<double>(report.batches);
@@ -38,8 +38,9 @@ void add_gradient(Context& ctx, const StepSettings& settings, const lewm::PassMo
 }
 
 void update(Context& ctx, const StepSettings& settings, lewm::Weights& weights,
-            Optimiser& optimiser, StepReport& report) {
+            Optimiser& optimiser, StepReport& report, BatchSums* sums) {
   const View<float, 1> gradient = optimiser.gradient.view<float, 1>();
+  if (sums != nullptr) sums->add_up(gradient);
   const double share = 1.0 / static_cast<double>(std::max<i64>(1, report.batches));
   report.gradient_norm = share * std::sqrt(sum_of_squares(ctx, gradient));
   report.finite = std::isfinite(report.gradient_norm);
@@ -60,7 +61,7 @@ StepReport train_step(Context& ctx, const StepSettings& settings, const lewm::Pa
   StepReport report;
   begin_gradient(ctx, optimiser);
   add_gradient(ctx, settings, mode, batch, weights, state, loss_state, optimiser, report);
-  if (report.finite) update(ctx, settings, weights, optimiser, report);
+  if (report.finite) update(ctx, settings, weights, optimiser, report, mode.share.sums);
   return report;
 }
 

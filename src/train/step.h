@@ -38,18 +38,19 @@ struct StepReport {
 // Gradient and report of a step begin at zero.
 void begin_gradient(Context& ctx, Optimiser& optimiser);
 
-// Forward, losses and backward of one batch, whose gradient and losses are added. The directions of
-// `losses` must be drawn. A loss that is not finite makes `finite` false and adds no gradient.
-// steady
+// Forward, losses and backward of one batch, or the part of it that mode.share tells, whose
+// gradient and the batch's losses are added. The directions of `losses` must be drawn. A loss that
+// is not finite makes `finite` false and adds no gradient. steady
 void add_gradient(Context& ctx, const StepSettings& settings, const lewm::PassMode& mode,
                   const Batch& batch, lewm::Weights& weights, lewm::TrainingState& state,
                   LossState& losses, Optimiser& optimiser, StepReport& report);
 
 // The mean of the gradients that were added, clipped by min(1, clip / (norm + 1e-6)), then AdamW.
 // When its norm is not finite, weights and moments stay as they were (running statistics do not)
-// and `finite` is false. steady
+// and `finite` is false. `sums`, when given, first adds up the gradients of all processes that had
+// parts of the batches. steady
 void update(Context& ctx, const StepSettings& settings, lewm::Weights& weights,
-            Optimiser& optimiser, StepReport& report);
+            Optimiser& optimiser, StepReport& report, BatchSums* sums = nullptr);
 
 // All three for a single batch.
 StepReport train_step(Context& ctx, const StepSettings& settings, const lewm::PassMode& mode,

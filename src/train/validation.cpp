@@ -24,6 +24,15 @@ void Covariance::add(View<const float, 2> rows) {
   }
 }
 
+void Covariance::add_up(BatchSums& sums) {
+  const auto view = [](std::vector<double>& values) {
+    return View<double, 1>(values.data(), {static_cast<i64>(values.size())});
+  };
+  sums.add_up(View<double, 1>(&rows_, {1}));
+  sums.add_up(view(sums_));
+  sums.add_up(view(products_));
+}
+
 double Covariance::covariance(i64 i, i64 j) const {
   const double mean_i = sums_[static_cast<std::size_t>(i)] / rows_;
   const double mean_j = sums_[static_cast<std::size_t>(j)] / rows_;
@@ -47,22 +56,24 @@ double Covariance::participation_ratio() const {
 
 ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, i64 batches,
                           BatchSource& source, lewm::Weights& weights, lewm::TrainingState& state,
-                          LossState& loss_state) {
+                          LossState& loss_state, const BatchShare& share) {
   ValidationReport report;
   Covariance covariance(state.emb().size(2));
   draw_directions(seed, 0, loss_state.directions());
   for (i64 index = 0; index < batches; ++index) {
     const Batch batch = source.validation_batch(index);
-    lewm::forward(ctx, weights, state, {.training = false}, batch.pixels, batch.actions);
+    lewm::forward(ctx, weights, state, {.training = false, .share = share}, batch.pixels,
+                  batch.actions);
     const LossValues values =
-        losses(ctx, settings, {state.emb(), state.pred(), state.rolled()}, loss_state);
-    const auto share = 1.0 / static_cast<double>(batches);
+        losses(ctx, settings, {state.emb(), state.pred(), state.rolled()}, loss_state, share);
+    const auto part = 1.0 / static_cast<double>(batches);
     for (const LossTerm& term : kLossTerms) {
-      report.losses.*term.value += share * values.*term.value;
+      report.losses.*term.value += part * values.*term.value;
     }
-    report.losses.total += share * values.total;
+    report.losses.total += part * values.total;
     covariance.add(state.emb().as_rows());
   }
+  if (share.sums != nullptr) covariance.add_up(*share.sums);
   report.latent_std = covariance.mean_std();
   report.effective_rank = covariance.participation_ratio();
   return report;

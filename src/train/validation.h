@@ -24,6 +24,8 @@ class Covariance {
  public:
   explicit Covariance(i64 width);
   void add(View<const float, 2> rows);
+  // becomes that of the rows of all processes
+  void add_up(BatchSums& sums);
   double mean_std() const;
   double participation_ratio() const;
 
@@ -35,10 +37,11 @@ class Covariance {
 };
 
 // Batches 0 .. batches-1 of the source through the model with running statistics and without
-// dropout. The directions are those of `seed` and step 0, so that reports compare. steady
+// dropout. The directions are those of `seed` and step 0, so that reports compare. With a share the
+// batches are the whole ones, and every process gets the same report. steady
 ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, i64 batches,
                           BatchSource& source, lewm::Weights& weights, lewm::TrainingState& state,
-                          LossState& losses);
+                          LossState& losses, const BatchShare& share = {});
 
 // SIGReg's directions of an optimiser step. exact
 void draw_directions(u64 seed, i64 step, View<float, 2> directions);
