@@ -1,21 +1,40 @@
 #include "nn/dense.h"
 
+#include "base/error.h"
 #include "ops/elementwise.h"
 #include "ops/gemm.h"
+#include "ops/multiply_bf16.h"
 
 namespace orrery::nn {
 
-void dense(Context& ctx, const Dense& layer, View<const float, 2> x, View<float, 2> y,
-           View<const float, 2> residual) {
-  const Epilogue epilogue{.bias = layer.bias, .residual = residual};
-  gemm(ctx, x, layer.weight.transposed(), epilogue, y);
+namespace {
+
+// c = residual + a b + bias
+void product(Context& ctx, Precision precision, View<const float, 2> a, View<const float, 2> b,
+             const Epilogue& epilogue, View<float, 2> c) {
+  if (precision == Precision::bf16) return multiply_bf16(ctx, a, b, epilogue, c);
+  check(precision == Precision::f32, "dense: products in ", name_of(precision),
+        " were asked for, a CPU trains in f32 or bf16");
+  gemm(ctx, a, b, epilogue, c);
 }
 
-void dense_backward(Context& ctx, const Dense& layer, const Dense& gradient, View<const float, 2> x,
-                    View<const float, 2> dy, View<float, 2> dx, bool accumulate_dx) {
-  gemm(ctx, dy.transposed(), x, true, gradient.weight);
+}  // namespace
+
+void dense(Context& ctx, Precision precision, const Dense& layer, View<const float, 2> x,
+           View<float, 2> y, View<const float, 2> residual) {
+  product(ctx, precision, x, layer.weight.transposed(), {.bias = layer.bias, .residual = residual},
+          y);
+}
+
+void dense_backward(Context& ctx, Precision precision, const Dense& layer, const Dense& gradient,
+                    View<const float, 2> x, View<const float, 2> dy, View<float, 2> dx,
+                    bool accumulate_dx) {
+  product(ctx, precision, dy.transposed(), x, {.residual = gradient.weight}, gradient.weight);
   if (gradient.bias) add_column_sums(ctx, dy, gradient.bias);
-  if (dx) gemm(ctx, dy, layer.weight, accumulate_dx, dx);
+  if (dx) {
+    const Epilogue added = accumulate_dx ? Epilogue{.residual = dx} : Epilogue{};
+    product(ctx, precision, dy, layer.weight, added, dx);
+  }
 }
 
 }  // namespace orrery::nn

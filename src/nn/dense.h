@@ -2,11 +2,15 @@
 
 #include "device/context.h"
 #include "nn/layers.h"
+#include "ops/precision.h"
 #include "tensor/view.h"
 
 namespace orrery::nn {
 
 // Weights as training reads them, gradients as it fills them: always added to what is there.
+//
+// `precision` is that of the products: f32, or bf16 (ops/multiply_bf16.h), which rounds both
+// factors of every product and nothing else. A CPU trains in no other.
 
 // y = x W^T + bias (+ residual)
 //
@@ -14,12 +18,13 @@ namespace orrery::nn {
 //   contiguous, y is not x;
 //       residual may be y
 //
-// tolerant and steady as gemm
-void dense(Context& ctx, const Dense& layer, View<const float, 2> x, View<float, 2> y,
-           View<const float, 2> residual = {});
+// tolerant and steady as gemm or multiply_bf16
+void dense(Context& ctx, Precision precision, const Dense& layer, View<const float, 2> x,
+           View<float, 2> y, View<const float, 2> residual = {});
 
 // dW += dy^T x;  dbias += sum_r dy;  dx = dy W, or dx += dy W when accumulate_dx; dx may be empty
-void dense_backward(Context& ctx, const Dense& layer, const Dense& gradient, View<const float, 2> x,
-                    View<const float, 2> dy, View<float, 2> dx, bool accumulate_dx = false);
+void dense_backward(Context& ctx, Precision precision, const Dense& layer, const Dense& gradient,
+                    View<const float, 2> x, View<const float, 2> dy, View<float, 2> dx,
+                    bool accumulate_dx = false);
 
 }  // namespace orrery::nn

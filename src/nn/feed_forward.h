@@ -29,17 +29,18 @@ struct FeedForwardDropout {
 
 //   x, y, residual   [rows, dim], last dimension contiguous; y is not x; the residual may be x or
 //                    empty, and must be empty with dropout
-void feed_forward(Context& ctx, const FeedForward& layer, float eps, const FeedForwardDropout& drop,
-                  View<const float, 2> x, FeedForwardState& state, View<const float, 2> residual,
-                  View<float, 2> y);
+void feed_forward(Context& ctx, Precision precision, const FeedForward& layer, float eps,
+                  const FeedForwardDropout& drop, View<const float, 2> x, FeedForwardState& state,
+                  View<const float, 2> residual, View<float, 2> y);
 
 //   dy       [rows, dim]  with dropout contiguous and changed, else only read
 //   dx       [rows, dim]  stored, or added to when accumulate_dx; may be dy, so that a residual
 //                         branch needs no copy
 //   dnormed  [rows, dim], dwide [rows, mlp] scratch, contiguous
-void feed_forward_backward(Context& ctx, const FeedForward& layer, const FeedForward& gradient,
-                           const FeedForwardDropout& drop, View<const float, 2> x,
-                           const FeedForwardState& state, View<float, 2> dy, bool accumulate_dx,
-                           View<float, 2> dx, View<float, 2> dnormed, View<float, 2> dwide);
+void feed_forward_backward(Context& ctx, Precision precision, const FeedForward& layer,
+                           const FeedForward& gradient, const FeedForwardDropout& drop,
+                           View<const float, 2> x, const FeedForwardState& state, View<float, 2> dy,
+                           bool accumulate_dx, View<float, 2> dx, View<float, 2> dnormed,
+                           View<float, 2> dwide);
 
 }  // namespace orrery::nn

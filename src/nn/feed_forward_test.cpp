@@ -71,7 +71,8 @@ TEST(FeedForward, GradientsEqualFiniteDifferencesInDouble) {
 
   const View<float, 2> input(x.data(), {kRows, kDim});
   std::vector<float> y(x.size()), gradient(block.size());
-  feed_forward(ctx, layer, kEps, {}, input, state, input, View<float, 2>(y.data(), {kRows, kDim}));
+  feed_forward(ctx, Precision::f32, layer, kEps, {}, input, state, input,
+               View<float, 2>(y.data(), {kRows, kDim}));
   std::vector<double> block64(block.begin(), block.end()), x64(x.begin(), x.end());
   double loss = 0;
   for (std::size_t i = 0; i < y.size(); ++i) loss += double{y[i]} * weight[i];
@@ -81,8 +82,8 @@ TEST(FeedForward, GradientsEqualFiniteDifferencesInDouble) {
   std::vector<float> dx = weight, narrow(x.size());
   std::vector<float> wide(static_cast<std::size_t>(kRows * kMlp));
   const View<float, 2> dy(dx.data(), {kRows, kDim});
-  feed_forward_backward(ctx, layer, layer_of(gradient.data()), {}, input, state, dy, true, dy,
-                        View<float, 2>(narrow.data(), {kRows, kDim}),
+  feed_forward_backward(ctx, Precision::f32, layer, layer_of(gradient.data()), {}, input, state, dy,
+                        true, dy, View<float, 2>(narrow.data(), {kRows, kDim}),
                         View<float, 2>(wide.data(), {kRows, kMlp}));
   const auto value = [&] { return reference_loss(block64, x64, weight); };
   // f32 sums of a dozen terms up to 10
@@ -101,8 +102,8 @@ TEST(FeedForward, DropoutAndAResidualExcludeAnother) {
   FeedForwardState state = take_feed_forward(arena, kRows, kDim, kMlp);
   const View<float, 2> input(x.data(), {kRows, kDim});
   const FeedForwardDropout drop{.out = {.rate = 0.1f}};
-  EXPECT_THROW(feed_forward(ctx, layer_of(block.data()), kEps, drop, input, state, input,
-                            View<float, 2>(y.data(), {kRows, kDim})),
+  EXPECT_THROW(feed_forward(ctx, Precision::f32, layer_of(block.data()), kEps, drop, input, state,
+                            input, View<float, 2>(y.data(), {kRows, kDim})),
                Error);
 }
 

@@ -43,12 +43,16 @@ i64 frames_needed(const PredictorConfig& config, const Unroll& unroll) {
                            : std::max(config.window + 1, context + unroll.steps);
 }
 
-TrainingState::TrainingState(const Config& config, i64 windows, i64 frames, const Unroll& unroll)
+TrainingState::TrainingState(const Config& config, i64 windows, i64 frames, const Unroll& unroll,
+                             Precision precision)
     : windows_(windows),
       frames_(frames),
       width_(config.latent()),
       context_(unroll.context > 0 ? unroll.context : std::min(config.predictor.window, frames - 1)),
-      steps_(unroll.steps) {
+      steps_(unroll.steps),
+      precision_(precision) {
+  check(precision == Precision::f32 || precision == Precision::bf16, "training: precision is ",
+        name_of(precision), ", a CPU trains in f32 or bf16");
   check(windows >= 1 && frames >= 2, "training: ", windows, " windows of ", frames,
         " frames; at least one window of two frames is needed");
   const i64 most = frames_needed(config.predictor, unroll);
@@ -68,8 +72,8 @@ void TrainingState::lay_out(Arena& arena, const Config& config) {
   const i64 all = windows_ * frames_, kept = windows_ * (frames_ - 1);
   const i64 window = config.predictor.window;
   const i64 action_wide = config.action.mlp_scale * config.action.output;
-  encoder_ = take_encoder(arena, config.encoder, all);
-  projector_ = take_head(arena, config.projector, all);
+  encoder_ = take_encoder(arena, config.encoder, all, precision_);
+  projector_ = take_head(arena, config.projector, all, precision_);
   emb_ = arena.take<float, 2>({all, width_});
   action_ = arena.take<float, 2>({kept, config.action.input});
   smooth_ = arena.take<float, 2>({kept, config.action.smoothed});
@@ -86,8 +90,8 @@ void TrainingState::lay_out(Arena& arena, const Config& config) {
     if (step > 0) pass.latents = arena.take<float, 3>({windows_, pass.seen, width_});
     // without a rollout the first pass uses every action
     pass.condition = steps_ == 1 ? action_emb_ : arena.take<float, 2>({rows, config.action.output});
-    pass.predictor = take_predictor(arena, config.predictor, windows_, pass.seen);
-    pass.pred_proj = take_head(arena, config.pred_proj, rows);
+    pass.predictor = take_predictor(arena, config.predictor, windows_, pass.seen, precision_);
+    pass.pred_proj = take_head(arena, config.pred_proj, rows, precision_);
     pass.pred = arena.take<float, 3>({windows_, pass.seen, width_});
     if (steps_ > 1) pass.dpred = arena.take<float, 3>({windows_, pass.seen, width_});
     pass.dpredicted = arena.take<float, 2>({rows, config.predictor.output});
@@ -191,10 +195,10 @@ void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMod
                state.encoder_.cls, state.projector_, state.emb_);
 
   take_actions(ctx, action, state.action_);
-  nn::dense(ctx, tensors.action.smooth, state.action_, state.smooth_);
-  nn::dense(ctx, tensors.action.up, state.smooth_, state.action_wide_);
+  nn::dense(ctx, state.precision_, tensors.action.smooth, state.action_, state.smooth_);
+  nn::dense(ctx, state.precision_, tensors.action.up, state.smooth_, state.action_wide_);
   activate(ctx, Activation::silu, state.action_wide_.flat(), state.action_active_.flat());
-  nn::dense(ctx, tensors.action.down, state.action_active_, state.action_emb_);
+  nn::dense(ctx, state.precision_, tensors.action.down, state.action_active_, state.action_emb_);
 
   for (std::size_t i = 0; i < state.passes_.size(); ++i) {
     state.predict(ctx, weights, i);
@@ -237,13 +241,14 @@ void backward(Context& ctx, const Weights& weights, TrainingState& state, const 
 
   const ActionEncoder& action = tensors.action;
   const ActionEncoder& daction = gradient.action;
-  nn::dense_backward(ctx, action.down, daction.down, state.action_active_, state.daction_emb(),
-                     state.daction_wide_);
+  nn::dense_backward(ctx, state.precision_, action.down, daction.down, state.action_active_,
+                     state.daction_emb(), state.daction_wide_);
   activate_backward(ctx, Activation::silu, state.action_wide_.flat(), state.daction_wide_.flat(),
                     state.daction_wide_.flat());
-  nn::dense_backward(ctx, action.up, daction.up, state.smooth_, state.daction_wide_,
-                     state.dsmooth_);
-  nn::dense_backward(ctx, action.smooth, daction.smooth, state.action_, state.dsmooth_, {});
+  nn::dense_backward(ctx, state.precision_, action.up, daction.up, state.smooth_,
+                     state.daction_wide_, state.dsmooth_);
+  nn::dense_backward(ctx, state.precision_, action.smooth, daction.smooth, state.action_,
+                     state.dsmooth_, {});
 
   head_backward(ctx, config.projector, tensors.projector, gradient.projector,
                 state.mode_.share.times(state.frames_), state.encoder_.cls, state.projector_,

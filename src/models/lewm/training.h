@@ -55,10 +55,14 @@ struct LossGradient {
 // Activations and scratch of one pass, one block of memory planned once.
 class TrainingState {
  public:
-  TrainingState(const Config& config, i64 windows, i64 frames, const Unroll& unroll = {});
+  // precision: of the products, f32 or bf16; weights, gradients and all that lies between products
+  // are f32 in both
+  TrainingState(const Config& config, i64 windows, i64 frames, const Unroll& unroll = {},
+                Precision precision = Precision::f32);
 
   i64 windows() const { return windows_; }
   i64 frames() const { return frames_; }
+  Precision precision() const { return precision_; }
   i64 context() const { return context_; }  // C
   View<const float, 3> emb() const { return emb_.reshaped<3>({windows_, frames_, width_}); }
   View<const float, 3> pred() const { return passes_[0].pred; }
@@ -90,6 +94,7 @@ class TrainingState {
   View<float, 2> daction_emb() const;
 
   i64 windows_, frames_, width_, context_, steps_;
+  Precision precision_;
   Block memory_;
   PassMode mode_;
 

@@ -5,7 +5,6 @@
 
 #include "ops/attention.h"
 #include "ops/elementwise.h"
-#include "ops/gemm.h"
 #include "ops/image.h"
 #include "ops/layer_norm.h"
 #include "ops/strided.h"
@@ -49,26 +48,30 @@ float attention_scale(const EncoderConfig& config) {
   return 1.0f / std::sqrt(static_cast<float>(config.head_dim()));
 }
 
-void layer_forward(Context& ctx, const EncoderConfig& config, const EncoderLayer& layer, i64 frames,
-                   i64 tokens, View<float, 2> x, EncoderLayerState& state) {
-  const i64 dim = config.hidden, queries = state.queries;
+void layer_forward(Context& ctx, const EncoderConfig& config, const EncoderLayer& layer,
+                   const TrainingEncoderState& encoder, View<float, 2> x,
+                   EncoderLayerState& state) {
+  const i64 dim = config.hidden, frames = encoder.frames, tokens = encoder.tokens;
+  const i64 queries = state.queries;
   layer_norm(ctx, x, layer.before.weight, layer.before.bias, config.norm_eps, state.normed,
              state.mean, state.rstd);
   if (queries == tokens) {
-    nn::dense(ctx, layer.qkv, state.normed, state.qkv);
+    nn::dense(ctx, encoder.precision, layer.qkv, state.normed, state.qkv);
   } else {
-    nn::dense(ctx, outputs_of(layer.qkv, dim, 3 * dim), state.normed,
+    nn::dense(ctx, encoder.precision, outputs_of(layer.qkv, dim, 3 * dim), state.normed,
               state.qkv.slice(1, dim, 3 * dim));
-    nn::dense(ctx, outputs_of(layer.qkv, 0, dim), query_rows(state.normed, tokens, queries),
+    nn::dense(ctx, encoder.precision, outputs_of(layer.qkv, 0, dim),
+              query_rows(state.normed, tokens, queries),
               query_rows(state.qkv, tokens, queries).slice(1, 0, dim));
   }
   attention(ctx, part_of(state.qkv, 0, config, frames, tokens, queries),
             part_of(state.qkv, 1, config, frames, tokens, tokens),
             part_of(state.qkv, 2, config, frames, tokens, tokens), attention_scale(config), false,
             heads_of(state.attended, config, frames, queries), state.log_sum);
-  nn::dense(ctx, layer.output, state.attended, state.middle, query_rows(x, tokens, queries));
-  nn::feed_forward(ctx, feed_forward_of(layer), config.norm_eps, {}, state.middle,
-                   state.feed_forward, state.middle, state.output);
+  nn::dense(ctx, encoder.precision, layer.output, state.attended, state.middle,
+            query_rows(x, tokens, queries));
+  nn::feed_forward(ctx, encoder.precision, feed_forward_of(layer), config.norm_eps, {},
+                   state.middle, state.feed_forward, state.middle, state.output);
 }
 
 // dx [F N, D] holds the gradient of the layer's output in its query rows and becomes that of x
@@ -80,10 +83,12 @@ void layer_backward(Context& ctx, const EncoderConfig& config, const EncoderLaye
   const View<float, 2> dy = query_rows(encoder.dx, tokens, queries);
   const View<float, 2> dnarrow(encoder.dnarrow.data(), {rows, dim});
   const View<float, 2> dwide(encoder.dwide.data(), {rows, config.mlp});
-  nn::feed_forward_backward(ctx, feed_forward_of(layer), feed_forward_of(gradient), {},
-                            state.middle, state.feed_forward, dy, true, dy, dnarrow, dwide);
+  nn::feed_forward_backward(ctx, encoder.precision, feed_forward_of(layer),
+                            feed_forward_of(gradient), {}, state.middle, state.feed_forward, dy,
+                            true, dy, dnarrow, dwide);
 
-  nn::dense_backward(ctx, layer.output, gradient.output, state.attended, dy, dnarrow);
+  nn::dense_backward(ctx, encoder.precision, layer.output, gradient.output, state.attended, dy,
+                     dnarrow);
   const View<float, 2> dqkv(encoder.dwide.data(), {frames * tokens, 3 * dim});
   attention_backward(ctx, part_of(state.qkv, 0, config, frames, tokens, queries),
                      part_of(state.qkv, 1, config, frames, tokens, tokens),
@@ -96,13 +101,14 @@ void layer_backward(Context& ctx, const EncoderConfig& config, const EncoderLaye
 
   const View<float, 2> dnormed = encoder.dnarrow;
   if (queries == tokens) {
-    nn::dense_backward(ctx, layer.qkv, gradient.qkv, state.normed, dqkv, dnormed);
+    nn::dense_backward(ctx, encoder.precision, layer.qkv, gradient.qkv, state.normed, dqkv,
+                       dnormed);
   } else {
-    nn::dense_backward(ctx, outputs_of(layer.qkv, dim, 3 * dim),
+    nn::dense_backward(ctx, encoder.precision, outputs_of(layer.qkv, dim, 3 * dim),
                        outputs_of(gradient.qkv, dim, 3 * dim), state.normed,
                        dqkv.slice(1, dim, 3 * dim), dnormed);
-    nn::dense_backward(ctx, outputs_of(layer.qkv, 0, dim), outputs_of(gradient.qkv, 0, dim),
-                       query_rows(state.normed, tokens, queries),
+    nn::dense_backward(ctx, encoder.precision, outputs_of(layer.qkv, 0, dim),
+                       outputs_of(gradient.qkv, 0, dim), query_rows(state.normed, tokens, queries),
                        query_rows(dqkv, tokens, queries).slice(1, 0, dim),
                        query_rows(dnormed, tokens, queries), true);
   }
@@ -112,8 +118,10 @@ void layer_backward(Context& ctx, const EncoderConfig& config, const EncoderLaye
 
 }  // namespace
 
-TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64 frames) {
+TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64 frames,
+                                  Precision precision) {
   TrainingEncoderState state;
+  state.precision = precision;
   const i64 dim = config.hidden;
   state.frames = frames;
   state.tokens = 1 + config.grid() * config.grid();
@@ -164,12 +172,12 @@ void encoder_forward(Context& ctx, const EncoderConfig& config, const Encoder& e
   add_to(ctx, bias, table.slice(1, 1, tokens));
   copy(ctx, View<const float, 3>(state.table.data(), {frames, tokens, dim}, {0, dim, 1}),
        state.embedded.reshaped<3>({frames, tokens, dim}));
-  nn::dense(ctx, {encoder.patch.weight, {}}, state.patches.as_rows(), state.embedded,
-            state.embedded);
+  nn::dense(ctx, state.precision, {encoder.patch.weight, {}}, state.patches.as_rows(),
+            state.embedded, state.embedded);
 
   View<float, 2> x = state.embedded;
   for (std::size_t i = 0; i < state.layers.size(); ++i) {
-    layer_forward(ctx, config, encoder.layers[i], frames, tokens, x, state.layers[i]);
+    layer_forward(ctx, config, encoder.layers[i], state, x, state.layers[i]);
     x = state.layers[i].output;
   }
   layer_norm(ctx, x, encoder.norm.weight, encoder.norm.bias, config.norm_eps, state.cls, state.mean,
@@ -191,7 +199,8 @@ void encoder_backward(Context& ctx, const EncoderConfig& config, const Encoder& 
   }
 
   // sums over frames give positions, CLS and bias; the zero row of CLS adds nothing to the weight
-  gemm(ctx, state.dx.transposed(), state.patches.as_rows(), true, gradient.patch.weight);
+  nn::dense_backward(ctx, state.precision, {encoder.patch.weight, {}}, {gradient.patch.weight, {}},
+                     state.patches.as_rows(), state.dx, {});
   const View<float, 2> sums = state.table;
   fill(ctx, 0.0f, sums.flat());
   add_column_sums(ctx, state.dx.reshaped<2>({frames, tokens * dim}), sums.flat());

@@ -25,6 +25,7 @@ struct EncoderLayerState {
 };
 
 struct TrainingEncoderState {
+  Precision precision = Precision::f32;  // of products
   i64 frames = 0, tokens = 0;
   View<float, 3> patches;   // [F, N, 3 patch^2]; the row of CLS stays zero
   View<float, 2> table;     // [N, D] what every frame adds to its patches
@@ -38,7 +39,8 @@ struct TrainingEncoderState {
   View<float, 1> dwide;    // F N max(mlp, 3 D)
 };
 
-TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64 frames);
+TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64 frames,
+                                  Precision precision);
 
 // state.cls = encoder(pixels). pixels [F, H, W, 3] contiguous, H = W
 void encoder_forward(Context& ctx, const EncoderConfig& config, const Encoder& encoder,

@@ -20,8 +20,9 @@ void copy_rows(Context& ctx, View<const float, 2> from, View<float, 2> to) {
 
 }  // namespace
 
-HeadState take_head(Arena& arena, const HeadConfig& config, i64 rows) {
+HeadState take_head(Arena& arena, const HeadConfig& config, i64 rows, Precision precision) {
   HeadState state;
+  state.precision = precision;
   if (!config.present) return state;
   state.wide = arena.take<float, 2>({rows, config.hidden});
   state.normed = state.wide;
@@ -41,7 +42,7 @@ void head_forward(Context& ctx, const HeadConfig& config, const Head& head, bool
                   View<float, 2> y) {
   if (!config.present) return copy_rows(ctx, x, y);
   const nn::Norm& norm = head.norm;
-  nn::dense(ctx, head.up, x, state.wide);
+  nn::dense(ctx, state.precision, head.up, x, state.wide);
   if (config.norm == HeadConfig::Norm::layer) {
     layer_norm(ctx, state.wide, norm.weight, norm.bias, kNormEps, state.normed, state.mean,
                state.rstd);
@@ -53,14 +54,14 @@ void head_forward(Context& ctx, const HeadConfig& config, const Head& head, bool
                      kNormEps, state.normed);
   }
   activate(ctx, config.activation, state.normed.flat(), state.active.flat());
-  nn::dense(ctx, head.down, state.active, y);
+  nn::dense(ctx, state.precision, head.down, state.active, y);
 }
 
 void head_backward(Context& ctx, const HeadConfig& config, const Head& head, const Head& gradient,
                    const BatchShare& share, View<const float, 2> x, const HeadState& state,
                    View<const float, 2> dy, View<float, 2> dx) {
   if (!config.present) return copy_rows(ctx, dy, dx);
-  nn::dense_backward(ctx, head.down, gradient.down, state.active, dy, state.dwide);
+  nn::dense_backward(ctx, state.precision, head.down, gradient.down, state.active, dy, state.dwide);
   activate_backward(ctx, config.activation, state.normed.flat(), state.dwide.flat(),
                     state.dwide.flat());
   if (config.norm == HeadConfig::Norm::batch) {
@@ -70,7 +71,7 @@ void head_backward(Context& ctx, const HeadConfig& config, const Head& head, con
     layer_norm_backward(ctx, state.wide, head.norm.weight, state.mean, state.rstd, state.dwide,
                         false, state.dwide, gradient.norm.weight, gradient.norm.bias);
   }
-  nn::dense_backward(ctx, head.up, gradient.up, x, state.dwide, dx);
+  nn::dense_backward(ctx, state.precision, head.up, gradient.up, x, state.dwide, dx);
 }
 
 }  // namespace orrery::lewm

@@ -2,6 +2,7 @@
 
 #include "models/lewm/weights.h"
 #include "ops/batch_share.h"
+#include "ops/precision.h"
 #include "tensor/arena.h"
 
 namespace orrery::lewm {
@@ -9,14 +10,15 @@ namespace orrery::lewm {
 // Training of projector and pred_proj: Linear, norm, activation, Linear. A head that is absent
 // copies.
 struct HeadState {
-  View<float, 2> wide;        // [rows, hidden] before the norm
-  View<float, 2> normed;      // [rows, hidden]; without a norm the same memory as wide
-  View<float, 2> active;      // [rows, hidden]
-  View<float, 1> mean, rstd;  // [hidden] for BatchNorm, [rows] for LayerNorm
-  View<float, 2> dwide;       // [rows, hidden] scratch
+  Precision precision = Precision::f32;  // of products
+  View<float, 2> wide;                   // [rows, hidden] before the norm
+  View<float, 2> normed;                 // [rows, hidden]; without a norm the same memory as wide
+  View<float, 2> active;                 // [rows, hidden]
+  View<float, 1> mean, rstd;             // [hidden] for BatchNorm, [rows] for LayerNorm
+  View<float, 2> dwide;                  // [rows, hidden] scratch
 };
 
-HeadState take_head(Arena& arena, const HeadConfig& config, i64 rows);
+HeadState take_head(Arena& arena, const HeadConfig& config, i64 rows, Precision precision);
 
 // y = head(x); training takes BatchNorm's statistics from the rows of the batch, of which x holds
 // its share, and updates the running ones. x, y [rows, width] contiguous

@@ -5,7 +5,6 @@
 #include "base/random.h"
 #include "ops/attention.h"
 #include "ops/elementwise.h"
-#include "ops/gemm.h"
 #include "ops/layer_norm.h"
 #include "ops/modulate.h"
 #include "ops/strided.h"
@@ -151,7 +150,7 @@ void attention_back(Context& ctx, const PredictorConfig& config, PredictorState&
 void layer_forward(Context& ctx, const PredictorConfig& config, const PredictorLayer& layer,
                    const PredictorDropout& drop, std::size_t index, View<float, 2> x,
                    const PredictorState& predictor, PredictorLayerState& state) {
-  nn::dense(ctx, layer.modulation, predictor.active, state.modulation);
+  nn::dense(ctx, predictor.precision, layer.modulation, predictor.active, state.modulation);
   const auto part = [&](Part which) { return modulation_part(state.modulation, which); };
 
   // x + gate * attention(norm(modulate(norm(x))))
@@ -160,11 +159,11 @@ void layer_forward(Context& ctx, const PredictorConfig& config, const PredictorL
            batch_of(state.modulated));
   layer_norm(ctx, state.modulated, layer.attention_norm.weight, layer.attention_norm.bias, kNormEps,
              state.normed, state.mean, state.rstd);
-  nn::dense(ctx, {layer.qkv, {}}, state.normed, state.qkv);
+  nn::dense(ctx, predictor.precision, {layer.qkv, {}}, state.normed, state.qkv);
   attention_forward(ctx, config, predictor,
                     mask_of(drop, config, predictor.frames, index, on_probabilities), state);
   if (layer.out.weight) {
-    nn::dense(ctx, layer.out, state.attended, state.attention_branch);
+    nn::dense(ctx, predictor.precision, layer.out, state.attended, state.attention_branch);
     // the official module has no dropout where it has no projection
     const Dropout mask = mask_of(drop, config, predictor.frames, index, on_attention);
     const View<float, 1> branch = state.attention_branch.flat();
@@ -178,7 +177,7 @@ void layer_forward(Context& ctx, const PredictorConfig& config, const PredictorL
              state.mlp_plain_rstd);
   modulate(ctx, batch_of(state.mlp_plain), part(shift_mlp), part(scale_mlp),
            batch_of(state.mlp_modulated));
-  nn::feed_forward(ctx, feed_forward_of(layer), kNormEps,
+  nn::feed_forward(ctx, predictor.precision, feed_forward_of(layer), kNormEps,
                    feed_forward_masks(drop, config, predictor.frames, index), state.mlp_modulated,
                    state.feed_forward, {}, state.mlp_branch);
   gated_add(ctx, batch_of(state.middle), part(gate_mlp), batch_of(state.mlp_branch),
@@ -195,10 +194,10 @@ void layer_backward(Context& ctx, const PredictorConfig& config, const Predictor
 
   gated_add_backward(ctx, part(gate_mlp), batch_of(state.mlp_branch), batch_of(dx), dpart(gate_mlp),
                      batch_of(dbranch));
-  nn::feed_forward_backward(ctx, feed_forward_of(layer), feed_forward_of(gradient),
-                            feed_forward_masks(drop, config, predictor.frames, index),
-                            state.mlp_modulated, state.feed_forward, dbranch, false, dbranch,
-                            dnarrow, predictor.dwide);
+  nn::feed_forward_backward(
+      ctx, predictor.precision, feed_forward_of(layer), feed_forward_of(gradient),
+      feed_forward_masks(drop, config, predictor.frames, index), state.mlp_modulated,
+      state.feed_forward, dbranch, false, dbranch, dnarrow, predictor.dwide);
   modulate_backward(ctx, batch_of(state.mlp_plain), part(scale_mlp), batch_of(dbranch),
                     batch_of(dbranch), dpart(shift_mlp), dpart(scale_mlp));
   layer_norm_backward(ctx, state.middle, {}, state.mlp_plain_mean, state.mlp_plain_rstd, dbranch,
@@ -211,13 +210,14 @@ void layer_backward(Context& ctx, const PredictorConfig& config, const Predictor
     const Dropout mask = mask_of(drop, config, predictor.frames, index, on_attention);
     if (mask.rate > 0) dropout(ctx, mask, dbranch.flat(), dbranch.flat());
     dattended = predictor.dattended;
-    nn::dense_backward(ctx, layer.out, gradient.out, state.attended, dbranch, dattended);
+    nn::dense_backward(ctx, predictor.precision, layer.out, gradient.out, state.attended, dbranch,
+                       dattended);
   }
   attention_back(ctx, config, predictor,
                  mask_of(drop, config, predictor.frames, index, on_probabilities), state,
                  dattended);
-  nn::dense_backward(ctx, {layer.qkv, {}}, {gradient.qkv, {}}, state.normed, predictor.dqkv,
-                     dnarrow);
+  nn::dense_backward(ctx, predictor.precision, {layer.qkv, {}}, {gradient.qkv, {}}, state.normed,
+                     predictor.dqkv, dnarrow);
   layer_norm_backward(ctx, state.modulated, layer.attention_norm.weight, state.mean, state.rstd,
                       dnarrow, false, dnarrow, gradient.attention_norm.weight,
                       gradient.attention_norm.bias);
@@ -225,17 +225,18 @@ void layer_backward(Context& ctx, const PredictorConfig& config, const Predictor
                     batch_of(dnarrow), dpart(shift_attention), dpart(scale_attention));
   layer_norm_backward(ctx, x, {}, state.plain_mean, state.plain_rstd, dnarrow, true, dx, {}, {});
 
-  nn::dense_backward(ctx, layer.modulation, gradient.modulation, predictor.active,
-                     predictor.dmodulation, predictor.dactive, true);
+  nn::dense_backward(ctx, predictor.precision, layer.modulation, gradient.modulation,
+                     predictor.active, predictor.dmodulation, predictor.dactive, true);
 }
 
 }  // namespace
 
-PredictorState take_predictor(Arena& arena, const PredictorConfig& config, i64 windows,
-                              i64 frames) {
+PredictorState take_predictor(Arena& arena, const PredictorConfig& config, i64 windows, i64 frames,
+                              Precision precision) {
   const i64 rows = windows * frames, dim = config.hidden;
   const auto narrow = [&] { return arena.take<float, 2>({rows, dim}); };
   PredictorState state;
+  state.precision = precision;
   state.windows = windows;
   state.frames = frames;
   state.placed = arena.take<float, 2>({rows, config.input});
@@ -276,10 +277,11 @@ void predictor_forward(Context& ctx, const PredictorConfig& config, const Predic
          placed);
   const Dropout mask = mask_of(drop, config, frames, 0, on_embedding);
   if (mask.rate > 0) dropout(ctx, mask, state.placed.flat(), state.placed.flat());
-  if (predictor.input.weight) nn::dense(ctx, predictor.input, state.placed, state.entered);
+  if (predictor.input.weight)
+    nn::dense(ctx, state.precision, predictor.input, state.placed, state.entered);
   View<const float, 2> entering = condition;
   if (predictor.condition.weight) {
-    nn::dense(ctx, predictor.condition, condition, state.condition);
+    nn::dense(ctx, state.precision, predictor.condition, condition, state.condition);
     entering = state.condition;
   }
   activate(ctx, Activation::silu, entering.flat(), state.active.flat());
@@ -291,7 +293,8 @@ void predictor_forward(Context& ctx, const PredictorConfig& config, const Predic
   }
   layer_norm(ctx, x, predictor.norm.weight, predictor.norm.bias, kNormEps, state.normed, state.mean,
              state.rstd);
-  if (predictor.output.weight) nn::dense(ctx, predictor.output, state.normed, state.output);
+  if (predictor.output.weight)
+    nn::dense(ctx, state.precision, predictor.output, state.normed, state.output);
 }
 
 void predictor_backward(Context& ctx, const PredictorConfig& config, const Predictor& predictor,
@@ -301,7 +304,8 @@ void predictor_backward(Context& ctx, const PredictorConfig& config, const Predi
   const i64 windows = state.windows, frames = state.frames, input = config.input;
   View<const float, 2> dnormed = dout;
   if (predictor.output.weight) {
-    nn::dense_backward(ctx, predictor.output, gradient.output, state.normed, dout, state.dnarrow);
+    nn::dense_backward(ctx, state.precision, predictor.output, gradient.output, state.normed, dout,
+                       state.dnarrow);
     dnormed = state.dnarrow;
   }
   layer_norm_backward(ctx, state.layers.back().output, predictor.norm.weight, state.mean,
@@ -319,9 +323,10 @@ void predictor_backward(Context& ctx, const PredictorConfig& config, const Predi
   activate_backward(ctx, Activation::silu, entering.flat(), state.dactive.flat(),
                     state.dactive.flat());
   if (predictor.condition.weight) {
-    nn::dense_backward(ctx, predictor.condition, gradient.condition, condition, state.dactive,
-                       state.dcondition);
-    nn::dense_backward(ctx, predictor.input, gradient.input, state.placed, state.dx, state.dplaced);
+    nn::dense_backward(ctx, state.precision, predictor.condition, gradient.condition, condition,
+                       state.dactive, state.dcondition);
+    nn::dense_backward(ctx, state.precision, predictor.input, gradient.input, state.placed,
+                       state.dx, state.dplaced);
   }
   const Dropout mask = mask_of(drop, config, frames, 0, on_embedding);
   if (mask.rate > 0) dropout(ctx, mask, state.dplaced.flat(), state.dplaced.flat());

@@ -30,6 +30,7 @@ struct PredictorLayerState {
 };
 
 struct PredictorState {
+  Precision precision = Precision::f32;  // of products
   i64 windows = 0, frames = 0;
   View<float, 2> placed;     // [R, input] latents with positions
   View<float, 2> entered;    // [R, D] after the input projection, or the same memory
@@ -48,7 +49,8 @@ struct PredictorState {
   View<float, 2> dplaced, dcondition;            // [R, input], the result of the backward pass
 };
 
-PredictorState take_predictor(Arena& arena, const PredictorConfig& config, i64 windows, i64 frames);
+PredictorState take_predictor(Arena& arena, const PredictorConfig& config, i64 windows, i64 frames,
+                              Precision precision);
 
 // Dropout masks of a step; a rate of 0 (inference) switches them off.
 struct PredictorDropout {
