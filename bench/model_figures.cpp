@@ -180,7 +180,8 @@ Figure plan_figure(const std::string& prefix, const Sourced& source) {
   return {text(prefix, "plan/", kSamples, "x", kIterations), prepare};
 }
 
-Figure train_figure(const std::string& prefix, const Sourced& source, i64 windows) {
+Figure train_figure(const std::string& prefix, const Sourced& source, i64 windows,
+                    Precision precision = Precision::f32) {
   const auto prepare = [=](Context& ctx) {
     const lewm::Config& config = source->config();
     const i64 side = config.encoder.image_size;
@@ -197,8 +198,8 @@ Figure train_figure(const std::string& prefix, const Sourced& source, i64 window
     lewm::Weights weights = source->weights();
     train::Optimiser optimiser(weights);
     auto m = std::make_shared<Memory>(
-        Memory{std::move(weights), lewm::TrainingState(config, windows, kFrames), settings,
-               train::LossState(settings.losses, {windows, kFrames, config.latent()}),
+        Memory{std::move(weights), lewm::TrainingState(config, windows, kFrames, {}, precision),
+               settings, train::LossState(settings.losses, {windows, kFrames, config.latent()}),
                std::move(optimiser), random_bytes({windows, kFrames, side, side, 3}, 1),
                normal_values({windows, kFrames, config.action.input}, 2)});
     Prepared ready;
@@ -216,7 +217,8 @@ Figure train_figure(const std::string& prefix, const Sourced& source, i64 window
     };
     return ready;
   };
-  return {text(prefix, "train_step/", windows), prepare};
+  const char* const suffix = precision == Precision::bf16 ? "/bf16" : "";
+  return {text(prefix, "train_step/", windows, suffix), prepare};
 }
 
 }  // namespace
@@ -238,13 +240,15 @@ std::vector<Figure> model_figures() {
       {{"rollout cost 300 candidates x 5 blocks", kIterations}, {"encode 1 frame", 2}})
       .slow = true;
   add(train_figure("", source, 8), {{"training step 8 windows x 4 frames"}});
+  add(train_figure("", source, 8, Precision::bf16), {{"training step 8 windows x 4 frames"}});
   return figures;
 }
 
 std::vector<Figure> folder_figures(const std::string& folder) {
   const auto source = std::make_shared<Folder>(folder);
   return {encode_figure("slim/", source, 1), rollout_figure("slim/", source, kSamples),
-          plan_figure("slim/", source), train_figure("slim/", source, 64)};
+          plan_figure("slim/", source), train_figure("slim/", source, 64),
+          train_figure("slim/", source, 64, Precision::bf16)};
 }
 
 }  // namespace orrery::bench

@@ -21,6 +21,7 @@ struct Options {
   bool json = false;
   std::optional<i64> steps;
   std::optional<u64> seed;
+  std::string precision;
   int threads = 0;
 };
 
@@ -97,6 +98,7 @@ void train_model(const Options& options, int& result) {
   read_config_file(options, run, has_model);
   if (options.steps) run.settings.steps = *options.steps;
   if (options.seed) run.settings.seed = *options.seed;
+  if (!options.precision.empty()) run.settings.precision = precision_from(options.precision);
 
   train::settle(run.settings, run.model);
   train::Recorded data(options.data, run.settings);
@@ -158,6 +160,9 @@ void add_train(CLI::App& app, int& result) {
   verb->add_flag("--resume", options->resume,
                  "go on from the folder's checkpoint, if there is one");
   verb->add_option("--steps", options->steps, "optimiser steps")->check(CLI::PositiveNumber);
+  verb->add_option("--precision", options->precision,
+                   "of products: f32, or bf16 with weights, gradients and losses in f32")
+      ->check(CLI::IsMember({"f32", "bf16"}));
   verb->add_option("--seed", options->seed, "seed of weights, order, directions and dropout");
   verb->add_option("--threads", options->threads, "threads; 0: all cores")
       ->check(CLI::NonNegativeNumber);

@@ -14,7 +14,8 @@ namespace orrery {
 //   int8   both factors rounded to -127..127 times a scale: one per row of x, one per output
 //   fp8    the same with E4M3 (4 significant bits, largest 448) in place of integers
 //
-// A CPU knows f32. fp8 needs a CUDA device of compute capability 8.9 or later.
+// A CPU knows f32, and bf16 in training. fp8 needs a CUDA device of compute capability 8.9 or
+// later.
 enum class Precision { f32, tf32, bf16, int8, fp8 };
 
 const char* name_of(Precision precision);  // "bf16"

@@ -40,7 +40,8 @@ Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings
       share_(ranks.share_of(settings.batch)),
       weights_(model),
       optimiser_(weights_),
-      state_(model, ranks.part_of(settings.batch).count, settings.num_steps, settings.unroll),
+      state_(model, ranks.part_of(settings.batch).count, settings.num_steps, settings.unroll,
+             settings.precision),
       losses_(settings.losses, LossSizes(state_)) {}
 
 void Learner::begin(BatchSource& source) {

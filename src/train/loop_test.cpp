@@ -166,6 +166,32 @@ TEST_F(TrainLoop, LeavesAModelThatLoads) {
   }
 }
 
+TEST_F(TrainLoop, MixedPrecisionLearnsAsF32Does) {
+  struct Losses : Observer {
+    std::vector<double> totals;
+    void stepped(i64, double, const StepReport& report) override {
+      totals.push_back(report.losses.total);
+    }
+  };
+  TrainingRun run = run_into("f32");
+  run.settings.steps = 60;
+  Losses exact, mixed;
+  start(run, exact);
+  run.output = root_ / "bf16";
+  run.settings.precision = Precision::bf16;
+  start(run, mixed);
+  ASSERT_EQ(exact.totals.size(), mixed.totals.size());
+  const auto mean_of_last = [](const std::vector<double>& totals) {
+    double sum = 0;
+    for (std::size_t i = totals.size() - 20; i < totals.size(); ++i) sum += totals[i] / 20;
+    return sum;
+  };
+  EXPECT_LT(mean_of_last(exact.totals), 0.9 * exact.totals.front());
+  EXPECT_NEAR(mean_of_last(mixed.totals), mean_of_last(exact.totals),
+              0.02 * mean_of_last(exact.totals));
+  EXPECT_NE(mixed.totals, exact.totals);
+}
+
 TEST_F(TrainLoop, ResumesToTheSameBits) {
   const TrainingRun whole = run_into("whole");
   start(whole);
@@ -418,6 +444,7 @@ TEST(TrainSettings, ReadBackAsWritten) {
   TrainingSettings settings;
   settings.steps = 77;
   settings.seed = 5;
+  settings.precision = Precision::bf16;
   settings.losses.weights.temporal_alignment = 1.0;
   const auto json = json_from_settings(settings);
   EXPECT_EQ(json_from_settings(settings_from_json(json, "test")), json);
@@ -436,6 +463,8 @@ TEST(TrainSettings, NameWhatIsWrong) {
   EXPECT_EQ(message(R"({"stepz": 3})"), "c.json: training.stepz is not a setting of training");
   EXPECT_NE(message(R"({"batch": 1})").find("training.batch is 1"), std::string::npos);
   EXPECT_NE(message(R"({"lr": "fast"})").find("training.lr is \"fast\""), std::string::npos);
+  EXPECT_EQ(message(R"({"precision": "int8"})"),
+            "c.json: training.precision is \"int8\", \"f32\" or \"bf16\" was needed");
   EXPECT_NE(message(R"({"seed": -1})").find("training.seed is -1"), std::string::npos);
 }
 

@@ -23,7 +23,10 @@ struct Real {
 struct Name {
   std::string* value;
 };
-using Field = std::variant<Whole, Real, Name>;
+struct Products {
+  Precision* value;
+};
+using Field = std::variant<Whole, Real, Name, Products>;
 
 constexpr i64 kMostSteps = 1'000'000'000;
 constexpr double kMostWeight = 1e6;
@@ -43,6 +46,7 @@ std::map<std::string, Field> fields_of(TrainingSettings& s) {
       {"lr", Real{&s.lr, 0.0, 10.0}},
       {"weight_decay", Real{&s.weight_decay, 0.0, 10.0}},
       {"warmup_fraction", Real{&s.warmup_fraction, 0.0, 1.0}},
+      {"precision", Products{&s.precision}},
       {"clip", Real{&s.clip, 0.0, 1e9}},
       {"sigreg_projections", Whole{&s.losses.projections, 1, 65536}},
       {"validation_fraction", Real{&s.validation_fraction, 0.0, 0.9}},
@@ -72,6 +76,10 @@ void read_field(const json& value, const Field& field, const std::string& name) 
   } else if (const auto* text = std::get_if<Name>(&field)) {
     check(value.is_string(), name, " is ", came, ", text was needed");
     *text->value = value.get<std::string>();
+  } else if (const auto* products = std::get_if<Products>(&field)) {
+    check(value == name_of(Precision::f32) || value == name_of(Precision::bf16), name, " is ", came,
+          ", \"f32\" or \"bf16\" was needed");
+    *products->value = precision_from(value.get<std::string>());
   } else {
     const auto& real = std::get<Real>(field);
     check(
@@ -113,6 +121,8 @@ json json_from_settings(const TrainingSettings& settings) {
       node[key] = *whole->value;
     } else if (const auto* text = std::get_if<Name>(&field)) {
       node[key] = *text->value;
+    } else if (const auto* products = std::get_if<Products>(&field)) {
+      node[key] = name_of(*products->value);
     } else {
       node[key] = *std::get<Real>(field).value;
     }

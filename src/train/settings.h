@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "ops/precision.h"
 #include "train/losses.h"
 
 namespace orrery::train {
@@ -22,6 +23,8 @@ struct TrainingSettings {
   double weight_decay = 1e-3;
   double warmup_fraction = 0.01;
   double clip = 1.0;
+  // of products: f32, or bf16 with f32 weights, gradients, norms and losses
+  Precision precision = Precision::f32;
   LossSettings losses;
   u64 seed = 3072;
   std::string initialization = "published";  // or "scaled", for narrow encoders

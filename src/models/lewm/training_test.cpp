@@ -81,8 +81,9 @@ struct Case {
   std::vector<float> actions, demb, dpred, drolled;
   std::vector<float> gradient;
 
-  explicit Case(const Config& config, const Unroll& unrolled = {}, i64 frames = 4)
-      : weights(config), unroll(unrolled), state(config, kWindows, frames, unrolled) {
+  explicit Case(const Config& config, const Unroll& unrolled = {}, i64 frames = 4,
+                Precision precision = Precision::f32)
+      : weights(config), unroll(unrolled), state(config, kWindows, frames, unrolled, precision) {
     initialize(weights, 1);
     float* values = weights.parameters.data<float>();
     // AdaLN starts at zero, where half of the predictor has no gradient
@@ -278,15 +279,17 @@ TEST(Training, GradientWithDropoutEqualsADirectionalDifference) {
 }
 
 TEST(Training, SameBitsForAnyNumberOfThreads) {
-  std::vector<float> first;
-  for (const int threads : {1, 2, 3}) {
-    Case c(small_config());
-    Context ctx({.threads = threads});
-    forward(ctx, c.weights, c.state, {}, c.pixels(), c.action());
-    backward(ctx, c.weights, c.state, c.loss_gradient(),
-             bind(c.weights.config, c.gradient.data(), nullptr));
-    if (first.empty()) first = c.gradient;
-    EXPECT_EQ(first, c.gradient) << threads << " threads";
+  for (const Precision precision : {Precision::f32, Precision::bf16}) {
+    std::vector<float> first;
+    for (const int threads : {1, 2, 3}) {
+      Case c(small_config(), {}, 4, precision);
+      Context ctx({.threads = threads});
+      forward(ctx, c.weights, c.state, {}, c.pixels(), c.action());
+      backward(ctx, c.weights, c.state, c.loss_gradient(),
+               bind(c.weights.config, c.gradient.data(), nullptr));
+      if (first.empty()) first = c.gradient;
+      EXPECT_EQ(first, c.gradient) << threads << " threads";
+    }
   }
 }
 
@@ -299,6 +302,41 @@ TEST(Training, WindowsThatDoNotFitTheRolloutAreRefused) {
   EXPECT_THROW(frames_needed(config.predictor, {.steps = 2, .context = 4}), Error);
   EXPECT_THROW(TrainingState(config, 2, 5), Error);                              // one frame unused
   EXPECT_THROW(TrainingState(config, 2, 4, {.steps = 4, .context = 1}), Error);  // one too few
+}
+
+// norm of the difference over the norm of the second
+double relative_difference(std::span<const float> a, std::span<const float> b) {
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+    size += static_cast<double>(b[i]) * b[i];
+  }
+  return std::sqrt(difference / size);
+}
+
+TEST(Training, GradientInMixedPrecisionIsCloseToTheOneInF32) {
+  for (const Setting& setting : settings()) {
+    SCOPED_TRACE(setting.name);
+    Case exact(setting.config, setting.unroll, setting.frames);
+    Case mixed(setting.config, setting.unroll, setting.frames, Precision::bf16);
+    exact.run_forward();
+    mixed.run_forward();
+    exact.run_backward();
+    mixed.run_backward();
+    const auto pred = [](const Case& c) {
+      return std::span<const float>(c.state.pred().data(),
+                                    static_cast<std::size_t>(c.state.pred().numel()));
+    };
+    // a factor is rounded by at most 2^-9 of itself; after a dozen products of these models of few
+    // and large weights predictions were measured to differ by 0.2 to 2 %, gradients by 0.6 to 7 %
+    EXPECT_LT(relative_difference(pred(mixed), pred(exact)), 0.04);
+    EXPECT_LT(relative_difference(mixed.gradient, exact.gradient), 0.13);
+    EXPECT_GT(relative_difference(mixed.gradient, exact.gradient), 1e-4) << "nothing was rounded";
+  }
+}
+
+TEST(Training, RefusesPrecisionsItHasNot) {
+  EXPECT_THROW(TrainingState(small_config(), 2, 4, {}, Precision::int8), Error);
 }
 
 TEST(Training, NotANumberInAnActionCountsAsZero) {
