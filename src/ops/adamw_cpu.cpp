@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "ops/adamw.h"
 #include "ops/adamw_ref.h"
@@ -36,6 +38,15 @@ void AdamWStep(const AdamWFactors<float>& f, float gradient_factor, const float*
   });
 }
 
+void MoveTowards(float share, const float* x, float* y, i64 count) {
+  const hn::ScalableTag<float> d;
+  ForVectors(d, count, [&](i64 i, auto part) HWY_ATTR {
+    const auto old = part.load(d, y + i);
+    const auto way = hn::Mul(hn::Set(d, share), hn::Sub(part.load(d, x + i), old));
+    part.store(hn::Add(old, way), d, y + i);
+  });
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace orrery::cpu
 HWY_AFTER_NAMESPACE();
@@ -44,15 +55,38 @@ HWY_AFTER_NAMESPACE();
 namespace orrery::cpu {
 
 HWY_EXPORT(AdamWStep);
+HWY_EXPORT(MoveTowards);
 
-void adamw_step(Context& ctx, const AdamW& settings, i64 step, float gradient_factor,
-                View<const float, 1> gradient, View<float, 1> parameter, View<float, 1> m,
-                View<float, 1> v) {
+void adamw_step(Context& ctx, const AdamW& settings, std::span<const AdamWGroup> groups, i64 step,
+                float gradient_factor, View<const float, 1> gradient, View<float, 1> parameter,
+                View<float, 1> m, View<float, 1> v) {
   const auto kernel = ORRERY_KERNEL(AdamWStep);
-  const auto factors = adamw_factors<float>(settings, step);
+  std::vector<AdamWFactors<float>> factors;
+  for (const AdamWGroup& group : groups) {
+    AdamW own = settings;
+    own.lr *= group.lr_scale;
+    own.weight_decay = group.weight_decay;
+    factors.push_back(adamw_factors<float>(own, step));
+  }
   ctx.parallel_ranges(parameter.size(0), kValuesPerPiece, [&](i64 begin, i64 end, int) {
-    kernel(factors, gradient_factor, gradient.data() + begin, parameter.data() + begin,
-           m.data() + begin, v.data() + begin, end - begin);
+    // the part of every group that lies in this range
+    auto group = std::upper_bound(
+        groups.begin(), groups.end(), begin,
+        [](i64 place, const AdamWGroup& candidate) { return place < candidate.end; });
+    for (; begin < end; ++group) {
+      const i64 stop = std::min(end, group->end);
+      kernel(factors[static_cast<std::size_t>(group - groups.begin())], gradient_factor,
+             gradient.data() + begin, parameter.data() + begin, m.data() + begin, v.data() + begin,
+             stop - begin);
+      begin = stop;
+    }
+  });
+}
+
+void move_towards(Context& ctx, float share, View<const float, 1> x, View<float, 1> y) {
+  const auto kernel = ORRERY_KERNEL(MoveTowards);
+  ctx.parallel_ranges(y.size(0), kValuesPerPiece, [&](i64 begin, i64 end, int) {
+    kernel(share, x.data() + begin, y.data() + begin, end - begin);
   });
 }
 

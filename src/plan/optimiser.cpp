@@ -90,7 +90,7 @@ void Optimiser::step(Context& ctx, View<float, 1> gradient, View<float, 1> param
       .beta2 = static_cast<float>(c.beta2),
       .eps = static_cast<float>(c.eps),
       .weight_decay = c.kind == Kind::adamw ? static_cast<float>(c.weight_decay) : 0.0f};
-  adamw_step(ctx, settings, steps_, 1.0f, gradient, parameter, m, v);
+  adamw_step(ctx, settings, {}, steps_, 1.0f, gradient, parameter, m, v);
 }
 
 }  // namespace orrery

@@ -1,5 +1,6 @@
 #include "train/learner.h"
 
+#include <algorithm>
 #include <array>
 
 #include "models/lewm/initialize.h"
@@ -30,6 +31,17 @@ std::array<float, 3> mean_colour(View<const u8, 5> pixels, BatchSums* sums) {
   return colour;
 }
 
+lewm::Weights copy_of(const lewm::Weights& weights) {
+  lewm::Weights copy(weights.config);
+  const auto take = [](const Tensor& from, Tensor& to) {
+    std::copy_n(from.bytes(), from.byte_count(), to.bytes());
+  };
+  take(weights.parameters, copy.parameters);
+  take(weights.buffers, copy.buffers);
+  copy.batches_tracked = weights.batches_tracked;
+  return copy;
+}
+
 }  // namespace
 
 Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings& settings,
@@ -38,11 +50,16 @@ Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings
       settings_(settings),
       ranks_(ranks),
       share_(ranks.share_of(settings.batch)),
+      groups_(settings.groups.empty()
+                  ? std::vector<AdamWGroup>{}
+                  : stretches_of(settings.groups, model, settings.weight_decay)),
       weights_(model),
       optimiser_(weights_),
       state_(model, ranks.part_of(settings.batch).count, settings.num_steps, settings.unroll,
              settings.precision),
-      losses_(settings.losses, LossSizes(state_)) {}
+      losses_(settings.losses, LossSizes(state_)) {
+  if (settings.ema_decay > 0) average_.emplace(model);
+}
 
 void Learner::begin(BatchSource& source) {
   if (settings_.initialization == "scaled") {
@@ -51,6 +68,7 @@ void Learner::begin(BatchSource& source) {
   } else {
     lewm::initialize(weights_, settings_.seed);
   }
+  if (average_) *average_ = copy_of(weights_);
 }
 
 double Learner::next_learning_rate() const {
@@ -62,7 +80,11 @@ double Learner::next_learning_rate() const {
 StepReport Learner::step(BatchSource& source) {
   const StepSettings settings{.losses = settings_.losses,
                               .adamw = {.lr = static_cast<float>(next_learning_rate()),
+                                        .beta1 = static_cast<float>(settings_.beta1),
+                                        .beta2 = static_cast<float>(settings_.beta2),
+                                        .eps = static_cast<float>(settings_.eps),
                                         .weight_decay = static_cast<float>(settings_.weight_decay)},
+                              .groups = groups_,
                               .clip = settings_.clip};
   // batches are counted over the whole run: each has windows, directions and masks of its own
   const i64 first = optimiser_.steps * settings_.accumulate;
@@ -76,12 +98,24 @@ StepReport Learner::step(BatchSource& source) {
                  optimiser_, report);
   }
   if (report.finite) update(ctx_, settings, weights_, optimiser_, report, share_.sums);
+  if (report.finite && average_) move_average();
   return report;
+}
+
+// early on the average follows quickly, so that it does not remember where the weights began
+void Learner::move_average() {
+  const auto t = static_cast<double>(optimiser_.steps);
+  const auto share =
+      static_cast<float>(1.0 - std::min(settings_.ema_decay, (1.0 + t) / (10.0 + t)));
+  move_towards(ctx_, share, weights_.parameters.view<float, 1>(),
+               average_->parameters.view<float, 1>());
+  move_towards(ctx_, share, weights_.buffers.view<float, 1>(), average_->buffers.view<float, 1>());
+  average_->batches_tracked = weights_.batches_tracked;
 }
 
 ValidationReport Learner::validate(BatchSource& source) {
   return train::validate(ctx_, settings_.losses, settings_.seed, settings_.validation_batches,
-                         source, weights_, state_, losses_, share_);
+                         source, average_ ? *average_ : weights_, state_, losses_, share_);
 }
 
 LatentSpread Learner::spread() const {
@@ -99,6 +133,10 @@ TensorMap Learner::contents() const {
   contents.emplace("v", optimiser_.v.clone());
   contents.emplace("steps", tensor_of_count(optimiser_.steps));
   contents.emplace("batches_tracked", tensor_of_count(weights_.batches_tracked));
+  if (average_) {
+    contents.emplace("average.parameters", average_->parameters.clone());
+    contents.emplace("average.buffers", average_->buffers.clone());
+  }
   return contents;
 }
 
@@ -109,6 +147,11 @@ void Learner::restore(const TensorMap& contents, const std::string& where) {
   restore_tensor(contents, "v", where, optimiser_.v);
   optimiser_.steps = count_from(contents, "steps", where);
   weights_.batches_tracked = count_from(contents, "batches_tracked", where);
+  if (average_) {
+    restore_tensor(contents, "average.parameters", where, average_->parameters);
+    restore_tensor(contents, "average.buffers", where, average_->buffers);
+    average_->batches_tracked = weights_.batches_tracked;
+  }
 }
 
 void Learner::take_from_rank_0() {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "tensor/tensor.h"
 #include "train/batches.h"
@@ -22,7 +24,7 @@ class Learner {
   void begin(BatchSource& source);
   // One optimiser step over `accumulate` batches of the source.
   StepReport step(BatchSource& source);
-  // Of the weights that weights() gives.
+  // Of the weights that judged() gives.
   ValidationReport validate(BatchSource& source);
   // mean standard deviation and effective rank of the latents of the last batch of the last step
   LatentSpread spread() const;
@@ -30,6 +32,10 @@ class Learner {
   i64 steps() const { return optimiser_.steps; }
   double next_learning_rate() const;
   const lewm::Weights& weights() const { return weights_; }
+  // the moving average of the weights, and of their running statistics; null without one
+  const lewm::Weights* average() const { return average_ ? &*average_ : nullptr; }
+  // what stands for the run: the average where there is one
+  const lewm::Weights& judged() const { return average_ ? *average_ : weights_; }
 
   // Everything that the next steps depend on, for a checkpoint. `where` names its file in errors.
   TensorMap contents() const;
@@ -40,11 +46,15 @@ class Learner {
   void must_agree() const;
 
  private:
+  void move_average();
+
   Context& ctx_;
   const TrainingSettings& settings_;
   Ranks& ranks_;
   BatchShare share_;
+  std::vector<AdamWGroup> groups_;
   lewm::Weights weights_;
+  std::optional<lewm::Weights> average_;
   Optimiser optimiser_;
   lewm::TrainingState state_;
   LossState losses_;

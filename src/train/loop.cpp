@@ -171,7 +171,7 @@ class Trainer {
     }
     for (Examiner* examiner : run_.examiners) {
       if (ranks_.leads() && examiner->due(step, last)) {
-        take(step, examiner->examine(step, learner_.weights()));
+        take(step, examiner->examine(step, learner_.judged()));
       }
     }
     return std::nullopt;
@@ -188,17 +188,22 @@ class Trainer {
         continue;
       }
       best_ = {{"by", measure.name}, {"value", measure.value}, {"step", step}};
-      write_safetensors(run_.output / "weights_best.safetensors",
-                        lewm::tensors_from_weights(learner_.weights()));
+      write_weights("weights_best.safetensors", learner_.judged());
     }
+  }
+
+  void write_weights(const char* name, const lewm::Weights& weights) const {
+    write_safetensors(run_.output / name, lewm::tensors_from_weights(weights));
   }
 
   void save() {
     learner_.must_agree();
     if (!ranks_.leads()) return;
     // the checkpoint last: whoever resumes from it finds everything else written
-    write_safetensors(run_.output / "weights.safetensors",
-                      lewm::tensors_from_weights(learner_.weights()));
+    write_weights("weights.safetensors", learner_.weights());
+    if (const auto* average = learner_.average()) {
+      write_weights("weights_ema.safetensors", *average);
+    }
     const json notes = {{"seconds", stopwatch_.seconds()}, {"best", best_}};
     folder_->add(learner_.steps(), {description_, notes, learner_.contents()}, settings_.keep_last);
     observer_.saved(learner_.steps());

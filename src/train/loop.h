@@ -47,7 +47,8 @@ struct Outcome {
 };
 
 // Trains and leaves in `output`: config.json, weights.safetensors and statistics.json (the model),
-// weights_best.safetensors (as it was when best_by was best), training.json (the settings),
+// weights_best.safetensors (as it was when best_by was best), weights_ema.safetensors where
+// ema_decay asks for a moving average, training.json (the settings),
 // metrics.jsonl (one object a line), checkpoint_<step>.safetensors, the last keep_last of them.
 //
 // Resuming goes on from the newest checkpoint, if there is one, to the same bits as a run without a

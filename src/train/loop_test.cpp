@@ -13,71 +13,18 @@
 #include <sstream>
 #include <vector>
 
-#include "base/random.h"
 #include "io/safetensors.h"
-#include "models/lewm/initialize.h"
 #include "models/lewm/weights.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"
+#include "train/small_run.h"
 
 namespace orrery::train {
 namespace {
 
 namespace fs = std::filesystem;
 using TrainingRun = Run;  // testing::Test has a Run of its own
-
-lewm::Config small_config() {
-  lewm::Config config;
-  config.encoder = {.image_size = 8, .patch = 4, .hidden = 8, .layers = 2, .heads = 2, .mlp = 12};
-  config.predictor = {.window = 3,
-                      .input = 6,
-                      .hidden = 6,
-                      .output = 6,
-                      .depth = 1,
-                      .heads = 2,
-                      .head_dim = 4,
-                      .mlp = 10,
-                      .dropout = 0.1f};
-  config.action = {.input = 4, .smoothed = 3, .output = 6, .mlp_scale = 2};
-  config.projector = {.input = 8, .hidden = 10, .output = 6};
-  config.pred_proj = {.input = 6, .hidden = 10, .output = 6};
-  return config;
-}
-
-// pictures and actions drawn by their index
-class Drawn : public BatchSource {
- public:
-  explicit Drawn(i64 batch)
-      : pixels_(DType::uint8, {batch, 4, 8, 8, 3}), actions_(DType::f32, {batch, 4, 4}) {}
-
-  i64 training_windows() const override { return 100; }
-  i64 validation_windows() const override { return 20; }
-  Batch training_batch(i64 step) override {
-    fill(static_cast<u64>(step));
-    if (step == poisoned_step) actions_.data<float>()[0] = INFINITY;
-    return views();
-  }
-  Batch validation_batch(i64 index) override {
-    fill(static_cast<u64>(index) + 1000000);
-    return views();
-  }
-
-  i64 poisoned_step = -1;
-  bool constant = false;  // every frame the same: nothing to tell apart
-
- private:
-  void fill(u64 key) {
-    for (i64 i = 0; i < pixels_.numel(); ++i) {
-      pixels_.data<u8>()[i] =
-          constant ? u8{128} : static_cast<u8>(philox(11, key, static_cast<u64>(i))[0]);
-    }
-    fill_normal(12, key, 0, actions_.numel(), actions_.data<float>());
-  }
-  Batch views() const { return {pixels_.view<u8, 5>(), actions_.view<float, 3>()}; }
-
-  Tensor pixels_, actions_;
-};
 
 class TrainLoop : public testing::Test {
  protected:
@@ -89,15 +36,7 @@ class TrainLoop : public testing::Test {
   TrainingRun run_into(const char* folder) const {
     TrainingRun run;
     run.model = small_config();
-    run.settings.steps = 12;
-    run.settings.batch = 5;
-    run.settings.lr = 1e-3;
-    run.settings.losses.projections = 16;
-    run.settings.validation_every = 4;
-    run.settings.validation_batches = 2;
-    run.settings.checkpoint_every = 5;
-    run.settings.log_every = 1;
-    settle(run.settings, run.model);
+    run.settings = small_settings();
     run.image_size = 8;
     run.statistics = {{"action", {{"mean", {0.0}}, {"std", {1.0}}}}};
     run.output = root_ / folder;
@@ -363,45 +302,6 @@ TEST_F(TrainLoop, AFolderServesOneRunAtATime) {
   const TrainingRun run = run_into("shared");
   const RunFolder held(run.output);
   EXPECT_THAT(message_of([&] { start(run); }), testing::HasSubstr("in use by another run"));
-}
-
-TEST_F(TrainLoop, AccumulatesTheGradientsOfSmallerBatches) {
-  // one step over two batches: the mean of both gradients, by hand
-  TrainingSettings settings = run_into("any").settings;
-  settings.accumulate = 2;
-  settings.warmup_fraction = 0.0;
-  Context ctx({.threads = 1});
-  Drawn source(settings.batch);
-  Ranks alone;
-  Learner learner(ctx, small_config(), settings, alone);
-  learner.begin(source);
-  const StepReport report = learner.step(source);
-  EXPECT_EQ(report.batches, 2);
-
-  lewm::Weights weights(small_config());
-  lewm::initialize(weights, settings.seed);
-  lewm::TrainingState state(small_config(), settings.batch, settings.num_steps);
-  LossState losses(settings.losses, LossSizes(state));
-  Optimiser optimiser(weights);
-  const StepSettings plain{.losses = settings.losses};
-  std::vector<double> mean(static_cast<std::size_t>(weights.parameters.numel()));
-  double total = 0;
-  for (i64 i = 0; i < 2; ++i) {
-    StepReport part;
-    begin_gradient(ctx, optimiser);
-    draw_directions(settings.seed, i + 1, losses.directions());
-    add_gradient(ctx, plain, {.dropout_seed = settings.seed, .step = static_cast<u64>(i)},
-                 source.training_batch(i), weights, state, losses, optimiser, part);
-    total += part.losses.total / 2;
-    for (std::size_t k = 0; k < mean.size(); ++k) {
-      mean[k] += static_cast<double>(optimiser.gradient.data<float>()[k]) / 2;
-    }
-  }
-  double squares = 0;
-  for (const double g : mean) squares += g * g;
-  // f32 gradients of a norm near 1, added once
-  EXPECT_NEAR(report.gradient_norm, std::sqrt(squares), 1e-6 * std::sqrt(squares));
-  EXPECT_NEAR(report.losses.total, total, 1e-12 * total);
 }
 
 TEST_F(TrainLoop, RefusesWhatDoesNotFit) {

@@ -47,6 +47,11 @@ std::map<std::string, Field> fields_of(TrainingSettings& s) {
       {"weight_decay", Real{&s.weight_decay, 0.0, 10.0}},
       {"warmup_fraction", Real{&s.warmup_fraction, 0.0, 1.0}},
       {"precision", Products{&s.precision}},
+      // below 1, or the average would never move
+      {"beta1", Real{&s.beta1, 0.0, 0.999999}},
+      {"beta2", Real{&s.beta2, 0.0, 0.999999}},
+      {"eps", Real{&s.eps, 1e-30, 1.0}},
+      {"ema_decay", Real{&s.ema_decay, 0.0, 0.999999}},
       {"clip", Real{&s.clip, 0.0, 1e9}},
       {"sigreg_projections", Whole{&s.losses.projections, 1, 65536}},
       {"validation_fraction", Real{&s.validation_fraction, 0.0, 0.9}},
@@ -103,6 +108,10 @@ TrainingSettings settings_from_json(const json& node, const std::string& where) 
       settings.seed = value.get<u64>();
       continue;
     }
+    if (key == "groups") {
+      settings.groups = groups_from_json(value, name);
+      continue;
+    }
     const auto at = fields.find(key);
     check(at != fields.end(), name, " is not a setting of training");
     read_field(value, at->second, name);
@@ -115,7 +124,7 @@ TrainingSettings settings_from_json(const json& node, const std::string& where) 
 
 json json_from_settings(const TrainingSettings& settings) {
   TrainingSettings copy = settings;
-  json node = {{"seed", settings.seed}};
+  json node = {{"seed", settings.seed}, {"groups", json_from_groups(settings.groups)}};
   for (const auto& [key, field] : fields_of(copy)) {
     if (const auto* whole = std::get_if<Whole>(&field)) {
       node[key] = *whole->value;

@@ -3,8 +3,10 @@
 #include <nlohmann/json_fwd.hpp>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "ops/precision.h"
+#include "train/groups.h"
 #include "train/losses.h"
 
 namespace orrery::train {
@@ -22,9 +24,14 @@ struct TrainingSettings {
   double lr = 5e-5;
   double weight_decay = 1e-3;
   double warmup_fraction = 0.01;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   double clip = 1.0;
   // of products: f32, or bf16 with f32 weights, gradients, norms and losses
   Precision precision = Precision::f32;
+  std::vector<ParameterGroup> groups;  // parameters with rates or decay of their own
+  // A moving average of the weights, d = min(ema_decay, (1 + t) / (10 + t)) after step t; 0: none.
+  // Where there is one it is what is validated, examined and kept as the best.
+  double ema_decay = 0.0;
   LossSettings losses;
   u64 seed = 3072;
   std::string initialization = "published";  // or "scaled", for narrow encoders

@@ -50,9 +50,9 @@ void update(Context& ctx, const StepSettings& settings, lewm::Weights& weights,
   const double clipped =
       settings.clip > 0 ? std::min(1.0, settings.clip / (report.gradient_norm + 1e-6)) : 1.0;
   ++optimiser.steps;
-  adamw_step(ctx, settings.adamw, optimiser.steps, static_cast<float>(share * clipped), gradient,
-             weights.parameters.view<float, 1>(), optimiser.m.view<float, 1>(),
-             optimiser.v.view<float, 1>());
+  adamw_step(ctx, settings.adamw, settings.groups, optimiser.steps,
+             static_cast<float>(share * clipped), gradient, weights.parameters.view<float, 1>(),
+             optimiser.m.view<float, 1>(), optimiser.v.view<float, 1>());
 }
 
 StepReport train_step(Context& ctx, const StepSettings& settings, const lewm::PassMode& mode,

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "models/lewm/training.h"
 #include "ops/adamw.h"
 #include "train/losses.h"
@@ -17,7 +19,8 @@ struct Optimiser {
 struct StepSettings {
   LossSettings losses;
   AdamW adamw;
-  double clip = 1.0;  // largest norm of the whole gradient; 0: not clipped
+  std::vector<AdamWGroup> groups;  // none: all parameters alike
+  double clip = 1.0;               // largest norm of the whole gradient; 0: not clipped
 };
 
 // One batch: pixels [B, T, H, W, 3], actions [B, T, A] z-scored.

@@ -59,6 +59,8 @@ class Resume : public testing::Test {
                            {"num_steps", 4},
                            {"frameskip", 2},
                            {"lr", 1e-3},
+                           {"ema_decay", 0.99},
+                           {"groups", {{{"match", ".*bias$"}, {"weight_decay", 0.0}}}},
                            {"sigreg_projections", 16},
                            {"validation_fraction", 0.3},
                            {"validation_every", 7},
@@ -96,8 +98,9 @@ class Resume : public testing::Test {
 
   // weights bit for bit, the whole of the last checkpoint, and what was measured
   static void expect_same(const fs::path& output, const fs::path& expected) {
-    for (const char* name : {"weights.safetensors", "weights_best.safetensors", "config.json",
-                             "statistics.json", "training.json"}) {
+    for (const char* name :
+         {"weights.safetensors", "weights_best.safetensors", "weights_ema.safetensors",
+          "config.json", "statistics.json", "training.json"}) {
       EXPECT_TRUE(read_file(output / name, 1 << 26) == read_file(expected / name, 1 << 26)) << name;
     }
     const auto last = train::read_checkpoint(output / checkpoint_name());
