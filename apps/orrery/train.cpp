@@ -7,6 +7,7 @@
 
 #include "io/json.h"
 #include "progress.h"
+#include "rank_options.h"
 #include "train/loop.h"
 #include "train/recorded.h"
 #include "verbs.h"
@@ -23,6 +24,7 @@ struct Options {
   std::optional<u64> seed;
   std::string precision;
   int threads = 0;
+  RankOptions ranks;
 };
 
 // Tells a run's progress, and passes on a polite request to stop.
@@ -73,6 +75,13 @@ class Narrator : public train::Observer {
   i64 first_ = 0;
 };
 
+// A rank that does not tell, but may be asked to stop.
+class Listener : public train::Observer {
+ public:
+  Listener() { stop_requested(); }
+  bool wants_to_stop() override { return stop_requested(); }
+};
+
 // model and settings of a configuration file, whose other keys must be comments
 void read_config_file(const Options& options, train::Run& run, bool& has_model) {
   has_model = false;
@@ -92,7 +101,9 @@ void read_config_file(const Options& options, train::Run& run, bool& has_model) 
   }
 }
 
-void train_model(const Options& options, int& result) {
+// on every rank, of which the first tells
+void train_on_rank(const Options& options, const dist::World& world, dist::Lockstep& ranks,
+                   int& result) {
   train::Run run;
   bool has_model = false;
   read_config_file(options, run, has_model);
@@ -101,7 +112,7 @@ void train_model(const Options& options, int& result) {
   if (!options.precision.empty()) run.settings.precision = precision_from(options.precision);
 
   train::settle(run.settings, run.model);
-  train::Recorded data(options.data, run.settings);
+  train::Recorded data(options.data, run.settings, train::Ranks(&ranks));
   const i64 block = run.settings.frameskip * data.action_width();
   if (!has_model) {
     // the published model, for the data's actions and frames
@@ -119,21 +130,29 @@ void train_model(const Options& options, int& result) {
   run.output = options.output;
   run.resume = options.resume;
   // with --json only the one object goes to standard output
-  std::ostream& out = options.json ? std::cerr : std::cout;
+  std::ostream silent(nullptr);
+  std::ostream& out = world.rank() != 0 ? silent : options.json ? std::cerr : std::cout;
   out << options.data << ": " << data.training_windows() << " windows to learn from, "
       << data.validation_windows() << " held out" << std::endl;
 
-  Context ctx({.threads = options.threads});
+  Context ctx({.threads = options.ranks.threads(world, options.threads)});
+  if (world.rank() != 0) {
+    Listener listener;
+    train::train(ctx, run, data, listener, &ranks);
+    return;
+  }
+  if (world.size() > 1) out << world.size() << " ranks" << std::endl;
   train::Outcome outcome;
   std::map<std::string, double> measures;
   {
     Narrator narrator(out);
-    outcome = train::train(ctx, run, data, narrator);
+    outcome = train::train(ctx, run, data, narrator, &ranks);
     measures = narrator.measures;
   }
   if (options.json) {
     nlohmann::json object = {{"output", options.output},
                              {"steps", outcome.steps},
+                             {"ranks", world.size()},
                              {"finished", outcome.kind == train::Outcome::Kind::finished},
                              {"training_windows", data.training_windows()},
                              {"validation_windows", data.validation_windows()}};
@@ -148,10 +167,18 @@ void train_model(const Options& options, int& result) {
   out << "trained " << outcome.steps << " steps; the model is in " << options.output << std::endl;
 }
 
+void train_model(const Options& options, int& result) {
+  const auto world = dist::join_world();
+  dist::in_lockstep(*world, {.silence_s = options.ranks.silence_s},
+                    [&](dist::Lockstep& ranks) { train_on_rank(options, *world, ranks, result); });
+}
+
 }  // namespace
 
 void add_train(CLI::App& app, int& result) {
-  auto* verb = app.add_subcommand("train", "learn a LeWM from recorded episodes");
+  auto* verb = app.add_subcommand(
+      "train",
+      "learn a LeWM from recorded episodes; mpirun -n N orrery train: N ranks share each batch");
   auto options = std::make_shared<Options>();
   verb->add_option("--data", options->data, "recording (stable-worldmodel HDF5)")->required();
   verb->add_option("--config", options->config,
@@ -166,6 +193,7 @@ void add_train(CLI::App& app, int& result) {
   verb->add_option("--seed", options->seed, "seed of weights, order, directions and dropout");
   verb->add_option("--threads", options->threads, "threads; 0: all cores")
       ->check(CLI::NonNegativeNumber);
+  options->ranks.add_to(*verb);
   verb->add_flag("--json", options->json, "print one JSON object");
   verb->callback([options, &result] { train_model(*options, result); });
 }
