@@ -1,5 +1,8 @@
 #include "train/recorded.h"
 
+#include <fstream>
+#include <string>
+
 #include <vector>
 
 #include "models/lewm/statistics.h"
@@ -8,8 +11,19 @@ namespace orrery::train {
 
 namespace {
 
-// a recording up to this size is kept in memory; ranks may share the machine
-constexpr i64 kMostHeldBytes = i64{4} << 30;
+// A recording is kept in memory, decoded, when it takes no more than half of what is free: else
+// every shuffled window decodes a chunk of a hundred frames. Ranks may share the machine.
+i64 bytes_to_hold(i64 ranks) {
+  constexpr i64 kUnknown = i64{4} << 30;
+  std::ifstream memory("/proc/meminfo");
+  std::string name;
+  i64 kilobytes = 0;
+  while (memory >> name >> kilobytes) {
+    if (name == "MemAvailable:") return kilobytes * 1024 / 2 / ranks;
+    memory.ignore(64, '\n');
+  }
+  return kUnknown / ranks;
+}
 
 std::vector<i64> all_of(i64 count) {
   std::vector<i64> indices(static_cast<std::size_t>(count));
@@ -21,8 +35,8 @@ std::vector<i64> all_of(i64 count) {
 
 Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& settings,
                    const Ranks& ranks)
-    : episodes_(held_if_it_fits(open_episodes(path), {"pixels", "action"},
-                                kMostHeldBytes / ranks.size())),
+    : episodes_(
+          held_if_it_fits(open_episodes(path), {"pixels", "action"}, bytes_to_hold(ranks.size()))),
       frameskip_(settings.frameskip) {
   const Column& pixels = episodes_->column(episodes_->column_index("pixels"));
   check(pixels.dtype == DType::uint8 && pixels.row.rank() == 3 && pixels.row[0] == pixels.row[1] &&
