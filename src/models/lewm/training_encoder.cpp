@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/attention.h"
+#include "nn/attention.h"
 #include "ops/elementwise.h"
 #include "ops/image.h"
 #include "ops/layer_norm.h"
@@ -64,10 +64,10 @@ void layer_forward(Context& ctx, const EncoderConfig& config, const EncoderLayer
               query_rows(state.normed, tokens, queries),
               query_rows(state.qkv, tokens, queries).slice(1, 0, dim));
   }
-  attention(ctx, part_of(state.qkv, 0, config, frames, tokens, queries),
-            part_of(state.qkv, 1, config, frames, tokens, tokens),
-            part_of(state.qkv, 2, config, frames, tokens, tokens), attention_scale(config), false,
-            heads_of(state.attended, config, frames, queries), state.log_sum);
+  nn::attention(ctx, encoder.precision, part_of(state.qkv, 0, config, frames, tokens, queries),
+                part_of(state.qkv, 1, config, frames, tokens, tokens),
+                part_of(state.qkv, 2, config, frames, tokens, tokens), attention_scale(config),
+                false, heads_of(state.attended, config, frames, queries), state.log_sum);
   nn::dense(ctx, encoder.precision, layer.output, state.attended, state.middle,
             query_rows(x, tokens, queries));
   nn::feed_forward(ctx, encoder.precision, feed_forward_of(layer), config.norm_eps, {},
@@ -90,14 +90,14 @@ void layer_backward(Context& ctx, const EncoderConfig& config, const EncoderLaye
   nn::dense_backward(ctx, encoder.precision, layer.output, gradient.output, state.attended, dy,
                      dnarrow);
   const View<float, 2> dqkv(encoder.dwide.data(), {frames * tokens, 3 * dim});
-  attention_backward(ctx, part_of(state.qkv, 0, config, frames, tokens, queries),
-                     part_of(state.qkv, 1, config, frames, tokens, tokens),
-                     part_of(state.qkv, 2, config, frames, tokens, tokens), attention_scale(config),
-                     false, heads_of(state.attended, config, frames, queries), state.log_sum,
-                     heads_of(dnarrow, config, frames, queries),
-                     part_of(dqkv, 0, config, frames, tokens, queries),
-                     part_of(dqkv, 1, config, frames, tokens, tokens),
-                     part_of(dqkv, 2, config, frames, tokens, tokens));
+  nn::attention_backward(
+      ctx, encoder.precision, part_of(state.qkv, 0, config, frames, tokens, queries),
+      part_of(state.qkv, 1, config, frames, tokens, tokens),
+      part_of(state.qkv, 2, config, frames, tokens, tokens), attention_scale(config), false,
+      heads_of(state.attended, config, frames, queries), state.log_sum,
+      heads_of(dnarrow, config, frames, queries), part_of(dqkv, 0, config, frames, tokens, queries),
+      part_of(dqkv, 1, config, frames, tokens, tokens),
+      part_of(dqkv, 2, config, frames, tokens, tokens));
 
   const View<float, 2> dnormed = encoder.dnarrow;
   if (queries == tokens) {
