@@ -1,5 +1,11 @@
 #include "device/memory.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
+#include <cstdint>
 #include <cstring>
 #include <new>
 
@@ -15,6 +21,21 @@ void give_back(std::byte* memory, int) {
   ::operator delete[](memory, std::align_val_t{kAlignment});
 }
 
+// Large blocks are asked to lie in large pages: a training step walks over hundreds of megabytes in
+// rows of a few kilobytes, and every page of 4 KiB costs a fault once and translations ever after.
+// Only a wish; what the system answers does not matter.
+constexpr std::size_t kLargeBlock = std::size_t{8} << 20;
+
+void wish_for_large_pages([[maybe_unused]] std::byte* memory, [[maybe_unused]] std::size_t bytes) {
+#if defined(__linux__)
+  if (bytes < kLargeBlock) return;
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto first = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<std::uintptr_t>(memory) + bytes) / page * page;
+  static_cast<void>(madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE));
+#endif
+}
+
 }  // namespace
 
 Block::Block(std::size_t bytes) : bytes_(bytes) {
@@ -22,6 +43,7 @@ Block::Block(std::size_t bytes) : bytes_(bytes) {
   auto* memory =
       static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{kAlignment}, std::nothrow));
   check(memory != nullptr, "out of memory: ", bytes, " bytes were asked for");
+  wish_for_large_pages(memory, bytes);
   std::memset(memory, 0, bytes);
   data_ = {memory, Free(&give_back, 0)};
 }
