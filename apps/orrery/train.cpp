@@ -5,6 +5,7 @@
 #include <optional>
 #include <sstream>
 
+#include "device/peak_memory.h"
 #include "io/json.h"
 #include "progress.h"
 #include "rank_options.h"
@@ -27,6 +28,8 @@ struct Options {
   RankOptions ranks;
 };
 
+i64 megabytes(std::size_t bytes) { return static_cast<i64>(bytes / 1000000); }
+
 // Tells a run's progress, and passes on a polite request to stop.
 class Narrator : public train::Observer {
  public:
@@ -34,12 +37,15 @@ class Narrator : public train::Observer {
     stop_requested();  // from now on a request to end is heard after a step
   }
 
+  std::size_t activation_bytes = 0;
   // the newest value of everything that was measured
   std::map<std::string, double> measures;
 
+  void planned(std::size_t bytes) override { activation_bytes = bytes; }
+
   void began(i64 parameters, i64 first_step, i64 steps) override {
-    out_ << "model of " << parameters << " parameters, steps " << first_step << " to " << steps
-         << std::endl;
+    out_ << "model of " << parameters << " parameters, " << megabytes(activation_bytes)
+         << " MB of activations, steps " << first_step << " to " << steps << std::endl;
     first_ = first_step;
     progress_.emplace("training", steps - first_step, "steps");
   }
@@ -144,10 +150,12 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
   if (world.size() > 1) out << world.size() << " ranks" << std::endl;
   train::Outcome outcome;
   std::map<std::string, double> measures;
+  std::size_t activation_bytes = 0;
   {
     Narrator narrator(out);
     outcome = train::train(ctx, run, data, narrator, &ranks);
     measures = narrator.measures;
+    activation_bytes = narrator.activation_bytes;
   }
   if (options.json) {
     nlohmann::json object = {{"output", options.output},
@@ -155,7 +163,10 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
                              {"ranks", world.size()},
                              {"finished", outcome.kind == train::Outcome::Kind::finished},
                              {"training_windows", data.training_windows()},
-                             {"validation_windows", data.validation_windows()}};
+                             {"validation_windows", data.validation_windows()},
+                             {"precision", name_of(run.settings.precision)},
+                             {"activation_bytes", activation_bytes},
+                             {"peak_memory_bytes", peak_memory_bytes()}};
     if (!measures.empty()) object["validation"] = measures;
     std::cout << object.dump() << std::endl;
   }
@@ -164,7 +175,8 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
     result = 1;
     return;
   }
-  out << "trained " << outcome.steps << " steps; the model is in " << options.output << std::endl;
+  out << "trained " << outcome.steps << " steps, " << megabytes(peak_memory_bytes())
+      << " MB of memory at most; the model is in " << options.output << std::endl;
 }
 
 void train_model(const Options& options, int& result) {

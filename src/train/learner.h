@@ -30,6 +30,8 @@ class Learner {
   LatentSpread spread() const;
 
   i64 steps() const { return optimiser_.steps; }
+  // activations and scratch of a pass, planned once
+  std::size_t activation_bytes() const { return state_.bytes(); }
   double next_learning_rate() const;
   const lewm::Weights& weights() const { return weights_; }
   // the moving average of the weights, and of their running statistics; null without one

@@ -78,6 +78,7 @@ class Trainer {
 
   Outcome run() {
     start();
+    observer_.planned(learner_.activation_bytes());
     observer_.began(learner_.weights().parameters.numel(), learner_.steps(), settings_.steps);
     i64 logged = learner_.steps();
     while (learner_.steps() < settings_.steps) {

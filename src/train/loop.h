@@ -16,6 +16,8 @@ namespace orrery::train {
 class Observer {
  public:
   virtual ~Observer() = default;
+  // memory that a pass needs for activations and scratch: one block, before the first step
+  virtual void planned(std::size_t /*activation_bytes*/) {}
   virtual void began(i64 /*parameters*/, i64 /*first_step*/, i64 /*steps*/) {}
   virtual void stepped(i64 /*step*/, double /*lr*/, const StepReport&) {}
   // beside a line of metrics.jsonl
