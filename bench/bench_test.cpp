@@ -74,7 +74,7 @@ TEST(Results, ReducedPrecisionIsHeldToTheRateOfTheDevicesLibrary) {
   Limits limits{60e12, 3e12, 0};
   EXPECT_STREQ(share_of(bf16, limits).limit, "bandwidth") << "nobody measured the rate";
   limits.tensor_flops_per_s = 200e12;
-  EXPECT_STREQ(share_of(bf16, limits).limit, "bf16 GEMM");
+  EXPECT_STREQ(share_of(bf16, limits).limit, "bf16 rate");
   EXPECT_DOUBLE_EQ(share_of(bf16, limits).share, 0.25);  // 0.5 ms of products in 2 ms
   const Result f32{"encode/256/f32", {2.0, 2.0, 15}, {60e9, 1e6}, {}};
   EXPECT_STREQ(share_of(f32, limits).limit, "f32 peak");

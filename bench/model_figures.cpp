@@ -217,8 +217,8 @@ Figure train_figure(const std::string& prefix, const Sourced& source, i64 window
     };
     return ready;
   };
-  const char* const suffix = precision == Precision::bf16 ? "/bf16" : "";
-  return {text(prefix, "train_step/", windows, suffix), prepare};
+  const char* const name = precision == Precision::bf16 ? "train_step/bf16/" : "train_step/";
+  return {text(prefix, name, windows), prepare};
 }
 
 }  // namespace

@@ -10,8 +10,9 @@ struct Limits {
   double flops_per_s = 0;  // f32 multiply-adds, two operations each, operands in registers
   double read_bytes_per_s = 0;
   double triad_bytes_per_s = 0;  // a = b + s c: two read, one written past the caches
-  // A large bf16 product by the device's own library (bench/gemm_peer), brought in by the caller;
-  // 0 when nobody measured it.
+  // CPU: multiply-adds of bf16 pairs on registers, 0 without the instruction. CUDA: a large bf16
+  // product by the device's own library (bench/gemm_peer), brought in by the caller; 0 when nobody
+  // measured it.
   double tensor_flops_per_s = 0;
 
   // of memory, the better of the two ways
@@ -19,6 +20,14 @@ struct Limits {
     return read_bytes_per_s > triad_bytes_per_s ? read_bytes_per_s : triad_bytes_per_s;
   }
 };
+
+// Multiply-adds on registers for the peak: run `iterations` of `flops` operations each, on one
+// thread. No function: this machine has no such instruction.
+struct PeakKernel {
+  float (*run)(i64 iterations) = nullptr;
+  double flops = 0;
+};
+PeakKernel bf16_peak_kernel();
 
 // Takes about a third of a second: 50 ms of multiply-adds, then a few passes over 256 MB (2 GB on a
 // CUDA device, whose caches are larger). The best of several tries each, because neighbours can

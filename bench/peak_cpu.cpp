@@ -25,8 +25,9 @@ using V = hn::Vec<D>;
 constexpr int kChains = 12;
 
 // Returns a value that depends on every multiply-add; chains converge, so nothing overflows.
-float MultiplyAdds(i64 iterations, float factor, float addend) {
+float MultiplyAdds(i64 iterations) {
   const D d;
+  const float factor = 0.999f, addend = 0.001f;
   const V f = hn::Set(d, factor), a = hn::Set(d, addend);
   V chain[kChains];
   for (int i = 0; i < kChains; ++i) chain[i] = hn::Set(d, addend * static_cast<float>(i));
@@ -89,12 +90,9 @@ double seconds_of(const Body& body) {
   return now_s() - start;
 }
 
-double measure_flops(Context& ctx) {
-  const auto multiply_adds = ORRERY_KERNEL(MultiplyAdds);
-  const double flops = static_cast<double>(ORRERY_KERNEL(FlopsOfIteration)());
+double measure_flops(Context& ctx, const PeakKernel& kernel) {
   const auto run = [&](i64 iterations) {
-    ctx.parallel(ctx.threads(),
-                 [&](i64, int) { sink = multiply_adds(iterations, 0.999f, 0.001f); });
+    ctx.parallel(ctx.threads(), [&](i64, int) { sink = kernel.run(iterations); });
   };
   // tries of 5 ms, ten of them: one is sure to fall between two ticks of a neighbour
   i64 iterations = 1000;
@@ -103,7 +101,7 @@ double measure_flops(Context& ctx) {
   for (int attempt = 0; attempt < 10; ++attempt) {
     best = std::min(best, seconds_of([&] { run(iterations); }));
   }
-  return flops * static_cast<double>(iterations) * ctx.threads() / best;
+  return kernel.flops * static_cast<double>(iterations) * ctx.threads() / best;
 }
 
 // 256 MB in all: many times any cache
@@ -118,7 +116,11 @@ Limits measure_limits(Context& ctx) {
   if (ctx.device() == Device::cuda) return cuda::measure_limits(ctx);
 #endif
   Limits limits;
-  limits.flops_per_s = measure_flops(ctx);
+  limits.flops_per_s = measure_flops(
+      ctx, {ORRERY_KERNEL(MultiplyAdds), static_cast<double>(ORRERY_KERNEL(FlopsOfIteration)())});
+  if (const PeakKernel bf16 = bf16_peak_kernel(); bf16.run != nullptr) {
+    limits.tensor_flops_per_s = measure_flops(ctx, bf16);
+  }
 
   const auto read = ORRERY_KERNEL(Read);
   const auto triad = ORRERY_KERNEL(Triad);

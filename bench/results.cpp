@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "device/peak_memory.h"
 #include "io/json.h"
 
 namespace orrery::bench {
@@ -59,8 +60,11 @@ std::string fixed(double value, int digits) {
 
 // "encode/256/bf16": products on tensor cores
 bool has_reduced_precision(const std::string& name) {
-  const std::string last = name.substr(name.rfind('/') + 1);
-  return last == "tf32" || last == "bf16" || last == "int8" || last == "fp8";
+  const std::string parts = name + "/";
+  for (const char* precision : {"/tf32/", "/bf16/", "/int8/", "/fp8/"}) {
+    if (parts.find(precision) != std::string::npos) return true;
+  }
+  return false;
 }
 
 using Row = std::vector<std::string>;
@@ -101,8 +105,13 @@ Report measure_figures(Context& ctx, const std::vector<Figure>& figures, i64 run
     ready.check();
     timing.median_ms /= static_cast<double>(ready.units);
     timing.min_ms /= static_cast<double>(ready.units);
-    report.results.push_back(
-        {figure.name, timing, ready.work, {}, free_before - free_ready, free_ready - free_bytes()});
+    report.results.push_back({figure.name,
+                              timing,
+                              ready.work,
+                              {},
+                              free_before - free_ready,
+                              free_ready - free_bytes(),
+                              peak_memory_bytes()});
   }
   report.limits = higher(report.limits, measure_limits(ctx));
   return report;
@@ -115,7 +124,7 @@ Share share_of(const Result& result, const Limits& limits) {
   const double memory_ms = result.work.bytes / limits.bytes_per_s() * 1e3;
   const double least_ms = std::max(compute_ms, memory_ms);
   if (!(least_ms > 0)) return {};
-  const char* const compute = reduced ? "bf16 GEMM" : "f32 peak";
+  const char* const compute = reduced ? "bf16 rate" : "f32 peak";
   return {least_ms / result.timing.median_ms, compute_ms >= memory_ms ? compute : "bandwidth"};
 }
 
@@ -138,7 +147,8 @@ Json json_of(const Report& report, const Result& result) {
                {"machine", report.machine.name},
                {"compiler", report.machine.compiler},
                {"commit", report.machine.commit},
-               {"cpu_path", report.machine.cpu_path}};
+               {"cpu_path", report.machine.cpu_path},
+               {"peak_memory_mb", static_cast<double>(result.peak_memory_bytes) / 1e6}};
   if (result.device_bytes != 0 || result.device_growth_bytes != 0) {
     json["device_bytes"] = result.device_bytes;
     json["device_growth_bytes"] = result.device_growth_bytes;
@@ -185,7 +195,8 @@ Report report_from_json(const nlohmann::json& root, const std::string& where) {
                     {node.at("flops"), node.at("bytes")},
                     {},
                     node.value("device_bytes", i64{0}),
-                    node.value("device_growth_bytes", i64{0})};
+                    node.value("device_growth_bytes", i64{0}),
+                    static_cast<std::size_t>(1e6 * node.value("peak_memory_mb", 0.0))};
       for (const nlohmann::json& peer : node.at("peers")) {
         result.peers.push_back({peer.at("name"), peer.at("median")});
       }
@@ -224,6 +235,7 @@ Report merged(const std::vector<Report>& rounds) {
       result.timing.runs += own.timing.runs;
       result.device_bytes = std::max(result.device_bytes, own.device_bytes);
       result.device_growth_bytes = std::max(result.device_growth_bytes, own.device_growth_bytes);
+      result.peak_memory_bytes = std::max(result.peak_memory_bytes, own.peak_memory_bytes);
     }
     result.timing.median_ms = median_of(std::move(medians));
   }
@@ -286,7 +298,7 @@ std::string table_of(const Report& report) {
            fixed(report.limits.read_bytes_per_s / 1e9, 1), " GB/s read, ",
            fixed(report.limits.triad_bytes_per_s / 1e9, 1), " GB/s triad",
            report.limits.tensor_flops_per_s > 0
-               ? text(", bf16 GEMM ", fixed(report.limits.tensor_flops_per_s / 1e12, 0), " TFLOP/s")
+               ? text(", bf16 ", fixed(report.limits.tensor_flops_per_s / 1e9, 1), " GFLOP/s")
                : "",
            "\n\n");
 

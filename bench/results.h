@@ -27,6 +27,8 @@ struct Result {
   // On a CUDA device: memory that preparing and the first run took, and what the timed runs took
   // beside it, which should be nothing. 0 elsewhere.
   i64 device_bytes = 0, device_growth_bytes = 0;
+  // the most that the process has held on the host until the figure was done
+  std::size_t peak_memory_bytes = 0;
 };
 
 // Figures that were measured together.
@@ -47,7 +49,7 @@ Report measure_figures(Context& ctx, const std::vector<Figure>& figures, i64 run
 // the rate of the device's library; where nobody measured that, to memory alone.
 struct Share {
   double share = 0;
-  const char* limit = nullptr;  // "f32 peak", "bf16 GEMM" or "bandwidth"; null: no formula
+  const char* limit = nullptr;  // "f32 peak", "bf16 rate" or "bandwidth"; null: no formula
 };
 Share share_of(const Result& result, const Limits& limits);
 
