@@ -67,8 +67,8 @@ struct LockstepOptions {
   double silence_s = 15;
 };
 
-// Runs `work` on every rank, in a thread of its own while this one listens to the others, and
-// returns when it has ended everywhere. A world of one rank runs it in this thread.
+// Runs `work` on every rank, in a thread of its own while this one lets the others know that the
+// rank lives, and returns when it has ended everywhere. A world of one rank runs it in this thread.
 //
 // True: it ended well on all ranks. A rank that throws, or falls silent, ends the work for all:
 // what the others wait for then never comes, and they leave their work with an exception. Rank 0

@@ -65,8 +65,8 @@ class MpiWorld final : public World {
     MPI_Initialized(&ready);
     check(ready == 0, "this process has joined the other ranks already");
     int level = 0;
-    check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &level), "MPI_Init_thread");
-    check(level >= MPI_THREAD_FUNNELED, "this MPI does not allow other threads beside its own");
+    check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &level), "MPI_Init_thread");
+    check(level >= MPI_THREAD_SERIALIZED, "this MPI cannot be used by one thread after the other");
     // errors come back as codes; without this the first one ends the process
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank_);

@@ -18,7 +18,7 @@ struct Message {
 // between them. Nothing here waits for another rank, so a rank that is gone holds nobody up; who is
 // gone is for the caller to find out (share.h).
 //
-// One thread of a rank uses its World.
+// One thread of a rank uses its World at a time.
 class World {
  public:
   virtual ~World() = default;

@@ -25,12 +25,15 @@ void Covariance::add(View<const float, 2> rows) {
 }
 
 void Covariance::add_up(BatchSums& sums) {
-  const auto view = [](std::vector<double>& values) {
-    return View<double, 1>(values.data(), {static_cast<i64>(values.size())});
-  };
-  sums.add_up(View<double, 1>(&rows_, {1}));
-  sums.add_up(view(sums_));
-  sums.add_up(view(products_));
+  // in one message
+  std::vector<double> all = {rows_};
+  all.insert(all.end(), sums_.begin(), sums_.end());
+  all.insert(all.end(), products_.begin(), products_.end());
+  sums.add_up(View<double, 1>(all.data(), {static_cast<i64>(all.size())}));
+  rows_ = all[0];
+  std::copy_n(all.begin() + 1, sums_.size(), sums_.begin());
+  std::copy_n(all.end() - static_cast<std::ptrdiff_t>(products_.size()), products_.size(),
+              products_.begin());
 }
 
 double Covariance::covariance(i64 i, i64 j) const {
