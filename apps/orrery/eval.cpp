@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "data/statistics.h"
 #include "device_options.h"
 #include "dist/share.h"
+#include "eval/distance_curve.h"
 #include "eval/evaluate.h"
 #include "eval/films.h"
 #include "eval/kept.h"
@@ -46,6 +48,8 @@ struct Options {
   bool official_reset = false;
   bool table = false;
   bool trace = false;
+  i64 distance_pairs = 10'000;
+  i64 distance_frames = 1000;
   Protocol protocol;
   PlannerOptions planner;
   DeviceOptions device;
@@ -108,11 +112,8 @@ lewm::Statistics statistics_for(const Options& options, const Episodes& episodes
   return statistics;
 }
 
-// A plain "pusht" is the official evaluation's, as NumPy 2 and pygame 2.6 make it today; whoever
-// says options means them.
 std::string environment_of(const Options& options) {
-  std::string name = options.environment;
-  if (name == "pusht") name += ":control=float32,polygons=real";
+  const std::string name = official_environment(options.environment);
   if (!options.official_reset) return name;
   check(name.rfind("pusht", 0) == 0, "--official-reset is of PushT, whose block may go on moving; ",
         name, " was asked for");
@@ -397,6 +398,26 @@ class RunOnRanks {
   std::map<u64, Evaluation> evaluations_;
 };
 
+// Latent against state distance on the recording that starts come from, of the first seed.
+std::optional<DistanceCurve> distances_of(Options& options) {
+  if (options.distance_pairs == 0) return std::nullopt;
+  Context ctx(options.device.context());
+  const lewm::Model model(ctx, lewm::load_model(options.model), options.device.precision());
+  const TemporaryFolder folder;
+  const u64 seed = options.seeds.front();
+  const auto episodes =
+      starts_for(ctx, options, seed, model.config().encoder.image_size, folder.path());
+  std::vector<i64> all(static_cast<std::size_t>(episodes->count()));
+  std::iota(all.begin(), all.end(), i64{0});
+  const EncodedFrames frames =
+      encode_frames(ctx, model, *episodes, all,
+                    {.stride = statistics_for(options, *episodes).frameskip,
+                     .frames = options.distance_frames,
+                     .seed = seed});
+  const StateTable states(*episodes, quantities_of(*episodes), frames.rows);
+  return distance_curve(frames, states, options.distance_pairs, seed);
+}
+
 void run(Options& options) {
   const auto world = dist::join_world();
   std::vector<Evaluation> evaluations;
@@ -425,14 +446,19 @@ void run(Options& options) {
     if (world->rank() != 0) return;
     tell(evaluations_of.run());
   }
+  const std::optional<DistanceCurve> curve = distances_of(options);
+  result["distance_curve"] = curve ? json_from_distance_curve(*curve) : nlohmann::json();
   if (!options.output.empty()) write_json(options.output, result);
-  if (!options.report.empty()) write_report(options.report, evaluations);
+  if (!options.report.empty()) {
+    write_report(options.report, evaluations, curve ? &*curve : nullptr);
+  }
   if (options.json) {
     std::cout << result.dump(1) << "\n";
     return;
   }
   if (options.table) std::cout << table_of(evaluations);
   std::cout << lines_of(evaluations);
+  if (curve) std::cout << sentence_of(*curve);
   if (!options.report.empty()) std::cout << "report: " << options.report << "\n";
 }
 
@@ -501,6 +527,15 @@ void add_eval(CLI::App& app, int&) {
   verb->add_flag("--table", options->table, "tell every episode too");
   verb->add_flag("--trace", options->trace,
                  "tell in the JSON how every plan was found: costs, spread and more by iteration");
+  verb->add_option("--distance-pairs", options->distance_pairs,
+                   "pairs of recorded frames, of one episode and of two, for the curve of latent "
+                   "against state distance; 0: no curve")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--distance-frames", options->distance_frames,
+                   "recorded frames that these pairs are drawn from, whole episodes")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   verb->add_option("--films", options->films,
                    "write a film of every episode into this folder, MP4: agent and goal");
   verb->add_option("--resume", options->kept,

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "device/peak_memory.h"
+#include "eval/examiners.h"
 #include "io/json.h"
 #include "progress.h"
 #include "rank_options.h"
@@ -142,6 +143,9 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
       << data.validation_windows() << " held out" << std::endl;
 
   Context ctx({.threads = options.ranks.threads(world, options.threads)});
+  // every rank knows what is measured, the first measures
+  const auto examiners = examiners_for(ctx, options.data, run.settings, data.model_statistics());
+  for (const auto& examiner : examiners) run.examiners.push_back(examiner.get());
   if (world.rank() != 0) {
     Listener listener;
     train::train(ctx, run, data, listener, &ranks);

@@ -21,6 +21,7 @@ void add_record(CLI::App& app, int& result);
 void add_simulate(CLI::App& app, int& result);
 void add_bench(CLI::App& app, int& result);
 void add_data(CLI::App& app, int& result);
+void add_probe(CLI::App& app, int& result);
 
 std::span<const AddVerb> verbs();
 

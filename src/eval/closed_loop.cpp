@@ -12,6 +12,7 @@
 #include "env/batch.h"
 #include "env/policy.h"
 #include "eval/criterion.h"
+#include "eval/encoded.h"
 #include "media/resize.h"
 #include "models/lewm/dynamics.h"
 #include "models/lewm/eye.h"
@@ -20,15 +21,6 @@
 namespace orrery {
 
 namespace {
-
-double squared_distance(std::span<const float> a, std::span<const float> b) {
-  double sum = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-    sum += d * d;
-  }
-  return sum;
-}
 
 // Pictures of one size from the environment's frames.
 class Camera {

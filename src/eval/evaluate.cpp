@@ -35,6 +35,10 @@ void check_fit(const Player& player, const Protocol& protocol, const EvaluateOpt
 
 }  // namespace
 
+std::string official_environment(const std::string& name) {
+  return name == "pusht" ? name + ":control=float32,polygons=real" : name;
+}
+
 Gallery make_gallery(Context& ctx, const lewm::Model& model, const Episodes& episodes, i64 size) {
   const i64 pixels = episodes.column_index("pixels");
   const Shape& shape = episodes.column(pixels).row;

@@ -11,6 +11,10 @@
 
 namespace orrery {
 
+// The environment as the official evaluation has it: of a plain "pusht" what NumPy 2 and pygame 2.6
+// make of it today, `pusht:control=float32,polygons=real`. Whoever names options means them.
+std::string official_environment(const std::string& name);
+
 // Recorded frames and their latents, that imagined latents may be shown as.
 struct Gallery {
   std::vector<Image> frames;

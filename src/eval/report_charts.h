@@ -3,6 +3,7 @@
 #include <span>
 #include <string>
 
+#include "eval/distance_curve.h"
 #include "eval/evaluation.h"
 
 namespace orrery::report {
@@ -17,5 +18,13 @@ std::string cost_chart(std::span<const Evaluation> evaluations);
 std::string latency_chart(std::span<const Evaluation> evaluations);
 // squared distance of imagined and seen latents, by blocks since the plan
 std::string surprise_chart(std::span<const Evaluation> evaluations);
+// share of goals reached by the distance at the start, with Wilson's 95 % intervals
+std::string start_distance_chart(std::span<const Evaluation> evaluations);
+
+// of the curve's main measure: squared latent distance by distance in the world, mean and the band
+// from the 10th to the 90th percentile, within episodes and across
+std::string distance_chart(const DistanceCurve& curve);
+// of the same: how often one block along the demonstration lowers the cost, and the distance
+std::string slope_chart(const DistanceCurve& curve);
 
 }  // namespace orrery::report

@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <fstream>
 #include <sstream>
 
 #include "base/error.h"
+#include "eval/start_distance.h"
 #include "io/json.h"
 
 namespace orrery {
@@ -47,10 +49,10 @@ Evaluation example(bool films) {
   return evaluation;
 }
 
-std::string written(std::span<const Evaluation> evaluations) {
+std::string written(std::span<const Evaluation> evaluations, const DistanceCurve* curve = nullptr) {
   const auto path =
       std::filesystem::path(testing::TempDir()) / text("orrery-report-", ::getpid(), ".html");
-  write_report(path, evaluations);
+  write_report(path, evaluations, curve);
   std::ostringstream page;
   page << std::ifstream(path).rdbuf();
   std::filesystem::remove(path);
@@ -214,6 +216,65 @@ TEST(Report, TellsOfSeedsAndOfStricterRules) {
   EXPECT_EQ(count(page, "held for 5 steps in a row, a block within 15 degrees"), 1u);
   EXPECT_EQ(count(page, "were replaced by others"), 1u);
   EXPECT_EQ(count(page, "look back on up to 3 pictures"), 1u);
+}
+
+TEST(Report, DrawsDistances) {
+  std::vector<Evaluation> runs = {example(false)};
+  DistanceCurve curve;
+  curve.frames = 1234;
+  EXPECT_EQ(count(written(runs, &curve), "<svg"), 3u);  // nothing was measured
+  DistanceCurve::Measure measure{.name = "agent", .unit = "px", .within = {}, .across = {}};
+  measure.within.rank_correlation = 0.625;
+  measure.within.bins = {{.from = 0, .to = 8, .pairs = 3, .mean = 1, .low = 0.5, .high = 2},
+                         {.from = 16,
+                          .to = INFINITY,
+                          .pairs = 4,
+                          .mean = 3,
+                          .high = 4,
+                          .steps = 4,
+                          .cost_falls = 0.75}};
+  measure.across.bins = {{.from = 8, .to = 16, .pairs = 1, .mean = 2, .high = 2}};
+  curve.measures = {measure};
+  const std::string page = written(runs, &curve);
+  EXPECT_EQ(count(page, "<svg"), 5u);
+  EXPECT_EQ(count(page, "squared latent distance by distance of agent, px"), 1u);
+  // three places along x, in their order; of the slope only the last
+  const auto place = [&](const char* name) { return page.find(text(">", name, "</text>")); };
+  EXPECT_LT(place("0&#8211;8"), place("8&#8211;16"));
+  EXPECT_LT(place("8&#8211;16"), place("16+"));
+  EXPECT_EQ(count(page, ">16+</text>"), 2u);
+  EXPECT_EQ(count(page, "1,234 recorded frames"), 1u);
+  EXPECT_EQ(count(page, "correlation 0.62 within"), 1u);
+  EXPECT_EQ(page.find("nan"), std::string::npos);
+}
+
+TEST(StartDistance, CutsEpisodesIntoEqualParts) {
+  std::vector<Evaluation> runs(2);
+  for (int e = 0; e < 20; ++e) {
+    EpisodeRecord episode;
+    episode.distances = {static_cast<double>((e * 7) % 20), 0};
+    episode.success = (e * 7) % 20 < 6;
+    runs[static_cast<std::size_t>(e % 2)].episodes.push_back(episode);
+  }
+  const auto bins = success_by_start_distance(runs);
+  ASSERT_EQ(bins.size(), 5u);
+  for (std::size_t b = 0; b < bins.size(); ++b) {
+    EXPECT_EQ(bins[b].episodes, 4);
+    EXPECT_EQ(bins[b].from, 4.0 * static_cast<double>(b));
+    EXPECT_EQ(bins[b].to, 4.0 * static_cast<double>(b) + 3);
+    EXPECT_EQ(bins[b].successes, b == 0 ? 4 : b == 1 ? 2 : 0);
+    EXPECT_EQ(bins[b].ci95[0], 100 * wilson_interval(bins[b].successes, 4)[0]);
+  }
+  EXPECT_EQ(count(written(runs), "goals reached, % by distance"), 1u);
+  // all starts of one distance are one part, as are few episodes
+  for (Evaluation& run : runs) {
+    for (EpisodeRecord& episode : run.episodes) episode.distances.front() = 3;
+  }
+  EXPECT_EQ(success_by_start_distance(runs).size(), 1u);
+  EXPECT_EQ(count(written(runs), "goals reached, % by distance"), 0u);
+  runs[0].episodes.resize(7);
+  EXPECT_EQ(success_by_start_distance(std::span(runs).first(1)).size(), 1u);
+  EXPECT_TRUE(success_by_start_distance({}).empty());
 }
 
 TEST(Report, CountsInPlainWords) {

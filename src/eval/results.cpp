@@ -7,6 +7,7 @@
 
 #include "eval/records.h"
 #include "eval/seeds.h"
+#include "eval/start_distance.h"
 
 namespace orrery {
 
@@ -170,6 +171,7 @@ json json_from_evaluation(const Evaluation& evaluation, Detail detail) {
                  {"ci95", evaluation.ci95()},
                  {"random_success_rate", evaluation.random_success_rate()},
                  {"already_solved", evaluation.already_solved()},
+                 {"success_by_distance", json_from_start_distances({&evaluation, 1})},
                  {"plan_ms", json_from_times(evaluation.plan_times_ms())},
                  {"seconds", evaluation.seconds}};
   result["protocol"]["seed"] = evaluation.protocol.seed;
@@ -214,6 +216,7 @@ json json_from_evaluations(std::span<const Evaluation> evaluations, Detail detai
        {"already_solved", all.already_solved},
        {"over_seeds",
         {{"mean", all.mean}, {"std", all.std}, {"lowest", all.lowest}, {"highest", all.highest}}},
+       {"success_by_distance", json_from_start_distances(evaluations)},
        {"plan_ms", json_from_times(times_ms)},
        {"seconds", seconds}});
   return result;

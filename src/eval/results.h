@@ -21,7 +21,7 @@ struct Detail {
 //
 //   {"env", "protocol": {"name", "seed", ..}, "model", "data", "parameters", "episodes",
 //    "successes", "success_rate", "ci95": [low, high], "random_success_rate", "already_solved",
-//    "plan_ms": {"p50", "p99"}, "seconds"}
+//    "success_by_distance": see start_distance.h, "plan_ms": {"p50", "p99"}, "seconds"}
 //
 // Rates in percent. With the table also "table", one object per episode: {"episode" (its number),
 // "row", "recorded_episode", "start_step", "success", "steps", "reached_at" (null for never),

@@ -5,8 +5,6 @@
 
 #include <vector>
 
-#include "models/lewm/statistics.h"
-
 namespace orrery::train {
 
 namespace {
@@ -60,7 +58,7 @@ Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& se
                                       settings.seed, ranks.part_of(settings.batch));
 }
 
-nlohmann::json Recorded::statistics() const {
+lewm::Statistics Recorded::model_statistics() const {
   lewm::Statistics statistics;
   statistics.action_mean = action_.mean;
   statistics.action_std = action_.deviation;
@@ -68,7 +66,11 @@ nlohmann::json Recorded::statistics() const {
   statistics.pixel_mean = {0.485, 0.456, 0.406};
   statistics.pixel_std = {0.229, 0.224, 0.225};
   statistics.frameskip = frameskip_;
-  return lewm::json_from_statistics(statistics);
+  return statistics;
+}
+
+nlohmann::json Recorded::statistics() const {
+  return lewm::json_from_statistics(model_statistics());
 }
 
 }  // namespace orrery::train

@@ -4,6 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "models/lewm/statistics.h"
 #include "train/batches.h"
 #include "train/settings.h"
 
@@ -19,6 +20,8 @@ class Recorded : public BatchSource {
 
   i64 image_size() const { return image_size_; }
   i64 action_width() const { return action_width_; }
+  // what a model must know of this recording
+  lewm::Statistics model_statistics() const;
   // statistics.json: action and pixel mean and std, frameskip, action_dim
   nlohmann::json statistics() const;
 

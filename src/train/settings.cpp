@@ -62,6 +62,13 @@ std::map<std::string, Field> fields_of(TrainingSettings& s) {
       {"best_by", Name{&s.best_by}},
       {"initialization", Name{&s.initialization}},
       {"log_every", Whole{&s.log_every, 1, kMostSteps}},
+      {"probe_frames", Whole{&s.probe_frames, 0, kMostSteps}},
+      {"success_every", Whole{&s.success_every, 0, kMostSteps}},
+      {"success_episodes", Whole{&s.success_episodes, 1, 65536}},
+      {"success_samples", Whole{&s.success_samples, 2, 65536}},
+      {"success_iterations", Whole{&s.success_iterations, 1, 65536}},
+      {"success_env", Name{&s.success_env}},
+      {"success_data", Name{&s.success_data}},
       {"min_effective_rank", Real{&s.min_effective_rank, 0.0, 1e6}},
       {"min_latent_std", Real{&s.min_latent_std, 0.0, 1e6}},
   };
@@ -142,7 +149,9 @@ json json_from_settings(const TrainingSettings& settings) {
 std::set<std::string> settings_free_to_change() {
   std::set<std::string> names;
   for (const char* key : {"validation_every", "validation_batches", "checkpoint_every", "keep_last",
-                          "best_by", "log_every", "min_effective_rank", "min_latent_std"}) {
+                          "best_by", "log_every", "min_effective_rank", "min_latent_std",
+                          "probe_frames", "success_every", "success_episodes", "success_samples",
+                          "success_iterations", "success_env", "success_data"}) {
     names.insert(text("training.", key));
   }
   return names;

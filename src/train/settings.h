@@ -46,6 +46,16 @@ struct TrainingSettings {
   // (1: a line), mean standard deviation of its numbers (0: a point). SIGReg aims at D and 1.
   double min_effective_rank = 1.1;
   double min_latent_std = 0.02;
+  // Examinations of eval/examiners.h: held-out frames that latents are studied on with every
+  // validation, 0 for none; goals that are tried every so many steps, with a planner that searches
+  // about a tenth of what the published protocol does.
+  i64 probe_frames = 1000;
+  i64 success_every = 0;  // steps; 0: never
+  i64 success_episodes = 20;
+  i64 success_samples = 100;
+  i64 success_iterations = 10;
+  std::string success_env;   // empty: by the columns of the recording
+  std::string success_data;  // recording with starts and goals; empty: the held-out episodes
 };
 
 // Unknown keys and values out of range are errors that name the key; `where` names the file.

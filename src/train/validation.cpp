@@ -42,9 +42,15 @@ double Covariance::covariance(i64 i, i64 j) const {
   return products_[static_cast<std::size_t>(i * width_ + j)] / rows_ - mean_i * mean_j;
 }
 
+std::vector<double> Covariance::stds() const {
+  std::vector<double> result;
+  for (i64 i = 0; i < width_; ++i) result.push_back(std::sqrt(std::max(0.0, covariance(i, i))));
+  return result;
+}
+
 double Covariance::mean_std() const {
   double sum = 0;
-  for (i64 i = 0; i < width_; ++i) sum += std::sqrt(std::max(0.0, covariance(i, i)));
+  for (const double one : stds()) sum += one;
   return sum / static_cast<double>(width_);
 }
 

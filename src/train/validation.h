@@ -26,6 +26,7 @@ class Covariance {
   void add(View<const float, 2> rows);
   // becomes that of the rows of all processes
   void add_up(BatchSums& sums);
+  std::vector<double> stds() const;  // of each number, population
   double mean_std() const;
   double participation_ratio() const;
 

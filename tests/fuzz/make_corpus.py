@@ -42,6 +42,23 @@ def safetensors():
     put("safetensors", "huge_length", struct.pack("<Q", 2**63) + b"{}")
 
 
+def recording_part():
+    def frame(data):
+        # a Blosc 1 frame whose bytes are stored as they are: version, its codec's, flags, type size
+        return struct.pack("<BBBBIII", 2, 1, 2, 1, len(data), len(data), len(data) + 16) + data
+
+    def episode(rows, reached):
+        columns = b"".join(struct.pack("<Q", len(frame(bytes(rows * width)))) +
+                           frame(bytes(rows * width)) for width in (48, 8, 8))
+        return struct.pack("<qq", rows, reached) + columns
+
+    put("recording_part", "none", b"\0OrrPart1")
+    put("recording_part", "one", b"\1OrrPart1" + episode(3, 1))
+    put("recording_part", "two", b"\2OrrPart1" + episode(1, 0) + episode(2, 1))
+    put("recording_part", "too_many_rows", b"\1OrrPart1" + struct.pack("<qq", 2**62, 0))
+    put("recording_part", "short_frame", b"\1OrrPart1" + episode(2, 0)[:40])
+
+
 def npz():
     def npy(array, version=None):
         out = io.BytesIO()
@@ -200,6 +217,7 @@ def tables():
 
 if __name__ == "__main__":
     safetensors()
+    recording_part()
     npz()
     torch_files()
     images()

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "eval/encoded.h"
+#include "eval/state_columns.h"
+
+namespace orrery {
+
+// How well a linear map reads the world's state off a latent.
+struct ProbeScore {
+  struct Component {
+    std::string name;  // "agent 0", "agent 1"; "angle cos", "angle sin"
+    double mse = 0;    // of held-out frames; targets standardised by the frames learned from: who
+                       // says their mean has about 1
+    double r = 0;      // Pearson's, of predicted and true; 0 when either is constant
+  };
+  std::string name;  // of the quantity
+  double mse = 0;    // means over the components
+  double r = 0;
+  std::vector<Component> components;
+};
+
+// Frames of a recording with their states, to learn from or to be judged by.
+struct ProbeFrames {
+  const EncodedFrames& frames;
+  const StateTable& states;
+};
+
+// Ridge regressions (ridge.h) of every quantity, an angle's cosine and sine in its place, as the
+// paper probes (arXiv:2603.19312, appendix on probing) but in closed form. Frames of which a number
+// is missing (NaN) are left out; without any left there are no scores. steady
+std::vector<ProbeScore> probe(const ProbeFrames& learn, const ProbeFrames& judge,
+                              double penalty = 1e-4);
+
+}  // namespace orrery
