@@ -54,7 +54,7 @@ Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings
                   ? std::vector<AdamWGroup>{}
                   : stretches_of(settings.groups, model, settings.weight_decay)),
       weights_(model),
-      optimiser_(weights_),
+      optimiser_(weights_.moving),
       state_(model, ranks.part_of(settings.batch).count, settings.num_steps, settings.unroll,
              settings.precision),
       losses_(settings.losses, LossSizes(state_)) {
@@ -63,12 +63,12 @@ Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings
 
 void Learner::begin(BatchSource& source) {
   if (settings_.initialization == "scaled") {
-    lewm::initialize_scaled(weights_, settings_.seed,
+    lewm::initialize_scaled(weights_.moving, settings_.seed,
                             mean_colour(source.training_batch(0).pixels, share_.sums));
   } else {
-    lewm::initialize(weights_, settings_.seed);
+    lewm::initialize(weights_.moving, settings_.seed);
   }
-  if (average_) *average_ = copy_of(weights_);
+  if (average_) average_->moving = copy_of(weights_.moving);
 }
 
 double Learner::next_learning_rate() const {
@@ -94,10 +94,10 @@ StepReport Learner::step(BatchSource& source) {
     draw_directions(settings_.seed, i + 1, losses_.directions());
     const lewm::PassMode mode{
         .dropout_seed = settings_.seed, .step = static_cast<u64>(i), .share = share_};
-    add_gradient(ctx_, settings, mode, source.training_batch(i), weights_, state_, losses_,
+    add_gradient(ctx_, settings, mode, source.training_batch(i), weights_.moving, state_, losses_,
                  optimiser_, report);
   }
-  if (report.finite) update(ctx_, settings, weights_, optimiser_, report, share_.sums);
+  if (report.finite) update(ctx_, settings, weights_.moving, optimiser_, report, share_.sums);
   if (report.finite && average_) move_average();
   return report;
 }
@@ -107,15 +107,40 @@ void Learner::move_average() {
   const auto t = static_cast<double>(optimiser_.steps);
   const auto share =
       static_cast<float>(1.0 - std::min(settings_.ema_decay, (1.0 + t) / (10.0 + t)));
-  move_towards(ctx_, share, weights_.parameters.view<float, 1>(),
-               average_->parameters.view<float, 1>());
-  move_towards(ctx_, share, weights_.buffers.view<float, 1>(), average_->buffers.view<float, 1>());
-  average_->batches_tracked = weights_.batches_tracked;
+  move_towards(ctx_, share, weights_.moving.parameters.view<float, 1>(),
+               average_->moving.parameters.view<float, 1>());
+  move_towards(ctx_, share, weights_.moving.buffers.view<float, 1>(),
+               average_->moving.buffers.view<float, 1>());
+  average_->moving.batches_tracked = weights_.moving.batches_tracked;
+}
+
+void Learner::settle(BatchSource& source) {
+  if (settings_.settle_batches == 0) return;
+  settle(source, weights_);
+  if (average_) settle(source, *average_);
+}
+
+void Learner::settle(BatchSource& source, Settling& weights) {
+  if (weights.step == optimiser_.steps) return;
+  lewm::Weights copy = copy_of(weights.moving);
+  // the batches just learnt from
+  const i64 next = optimiser_.steps * settings_.accumulate;
+  for (i64 i = 0; i < settings_.settle_batches; ++i) {
+    const i64 batch = std::max<i64>(0, next - settings_.settle_batches + i);
+    const Batch shown = source.training_batch(batch);
+    const lewm::PassMode mode{
+        .dropout_seed = settings_.seed, .step = static_cast<u64>(batch), .share = share_};
+    lewm::forward(ctx_, copy, state_, mode, shown.pixels, shown.actions);
+  }
+  copy.batches_tracked = weights.moving.batches_tracked;
+  weights.settled = std::move(copy);
+  weights.step = optimiser_.steps;
 }
 
 ValidationReport Learner::validate(BatchSource& source) {
+  Settling& weights = average_ ? *average_ : weights_;
   return train::validate(ctx_, settings_.losses, settings_.seed, settings_.validation_batches,
-                         source, average_ ? *average_ : weights_, state_, losses_, share_);
+                         source, weights.current(optimiser_.steps), state_, losses_, share_);
 }
 
 LatentSpread Learner::spread() const {
@@ -127,30 +152,30 @@ LatentSpread Learner::spread() const {
 
 TensorMap Learner::contents() const {
   TensorMap contents;
-  contents.emplace("parameters", weights_.parameters.clone());
-  contents.emplace("buffers", weights_.buffers.clone());
+  contents.emplace("parameters", weights_.moving.parameters.clone());
+  contents.emplace("buffers", weights_.moving.buffers.clone());
   contents.emplace("m", optimiser_.m.clone());
   contents.emplace("v", optimiser_.v.clone());
   contents.emplace("steps", tensor_of_count(optimiser_.steps));
-  contents.emplace("batches_tracked", tensor_of_count(weights_.batches_tracked));
+  contents.emplace("batches_tracked", tensor_of_count(weights_.moving.batches_tracked));
   if (average_) {
-    contents.emplace("average.parameters", average_->parameters.clone());
-    contents.emplace("average.buffers", average_->buffers.clone());
+    contents.emplace("average.parameters", average_->moving.parameters.clone());
+    contents.emplace("average.buffers", average_->moving.buffers.clone());
   }
   return contents;
 }
 
 void Learner::restore(const TensorMap& contents, const std::string& where) {
-  restore_tensor(contents, "parameters", where, weights_.parameters);
-  restore_tensor(contents, "buffers", where, weights_.buffers);
+  restore_tensor(contents, "parameters", where, weights_.moving.parameters);
+  restore_tensor(contents, "buffers", where, weights_.moving.buffers);
   restore_tensor(contents, "m", where, optimiser_.m);
   restore_tensor(contents, "v", where, optimiser_.v);
   optimiser_.steps = count_from(contents, "steps", where);
-  weights_.batches_tracked = count_from(contents, "batches_tracked", where);
+  weights_.moving.batches_tracked = count_from(contents, "batches_tracked", where);
   if (average_) {
-    restore_tensor(contents, "average.parameters", where, average_->parameters);
-    restore_tensor(contents, "average.buffers", where, average_->buffers);
-    average_->batches_tracked = weights_.batches_tracked;
+    restore_tensor(contents, "average.parameters", where, average_->moving.parameters);
+    restore_tensor(contents, "average.buffers", where, average_->moving.buffers);
+    average_->moving.batches_tracked = weights_.moving.batches_tracked;
   }
 }
 
@@ -164,9 +189,9 @@ void Learner::take_from_rank_0() {
 void Learner::must_agree() const {
   if (ranks_.size() == 1) return;
   ranks_.must_agree(text("the weights of step ", optimiser_.steps),
-                    fingerprint_of(weights_.parameters));
+                    fingerprint_of(weights_.moving.parameters));
   ranks_.must_agree(text("the running statistics of step ", optimiser_.steps),
-                    fingerprint_of(weights_.buffers));
+                    fingerprint_of(weights_.moving.buffers));
 }
 
 }  // namespace orrery::train

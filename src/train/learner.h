@@ -24,6 +24,9 @@ class Learner {
   void begin(BatchSource& source);
   // One optimiser step over `accumulate` batches of the source.
   StepReport step(BatchSource& source);
+  // With `settle_batches`: shows them to the weights at rest, for running statistics of their own.
+  // Training itself goes on with the old ones. Once a step; all ranks together.
+  void settle(BatchSource& source);
   // Of the weights that judged() gives.
   ValidationReport validate(BatchSource& source);
   // mean standard deviation and effective rank of the latents of the last batch of the last step
@@ -33,11 +36,14 @@ class Learner {
   // activations and scratch of a pass, planned once
   std::size_t activation_bytes() const { return state_.bytes(); }
   double next_learning_rate() const;
-  const lewm::Weights& weights() const { return weights_; }
+  // as settled at this step, or as they are
+  const lewm::Weights& weights() const { return weights_.current(optimiser_.steps); }
   // the moving average of the weights, and of their running statistics; null without one
-  const lewm::Weights* average() const { return average_ ? &*average_ : nullptr; }
+  const lewm::Weights* average() const {
+    return average_ ? &average_->current(optimiser_.steps) : nullptr;
+  }
   // what stands for the run: the average where there is one
-  const lewm::Weights& judged() const { return average_ ? *average_ : weights_; }
+  const lewm::Weights& judged() const { return average_ ? *average() : weights(); }
 
   // Everything that the next steps depend on, for a checkpoint. `where` names its file in errors.
   TensorMap contents() const;
@@ -48,15 +54,26 @@ class Learner {
   void must_agree() const;
 
  private:
+  // weights that learn, and a copy with the statistics of a step
+  struct Settling {
+    lewm::Weights moving;
+    std::optional<lewm::Weights> settled;
+    i64 step = -1;
+
+    explicit Settling(const lewm::Config& model) : moving(model) {}
+    const lewm::Weights& current(i64 now) const { return step == now ? *settled : moving; }
+    lewm::Weights& current(i64 now) { return step == now ? *settled : moving; }
+  };
   void move_average();
+  void settle(BatchSource& source, Settling& weights);
 
   Context& ctx_;
   const TrainingSettings& settings_;
   Ranks& ranks_;
   BatchShare share_;
   std::vector<AdamWGroup> groups_;
-  lewm::Weights weights_;
-  std::optional<lewm::Weights> average_;
+  Settling weights_;
+  std::optional<Settling> average_;
   Optimiser optimiser_;
   lewm::TrainingState state_;
   LossState losses_;

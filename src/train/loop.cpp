@@ -165,6 +165,9 @@ class Trainer {
 
   // validation and examinations that are due; an outcome when the latent has collapsed
   std::optional<Outcome> measure(i64 step, bool last) {
+    bool due = every(settings_.validation_every, step, last);
+    for (const Examiner* examiner : run_.examiners) due = due || examiner->due(step, last);
+    if (ranks_.any(due)) learner_.settle(source_);
     if (every(settings_.validation_every, step, last)) {
       const ValidationReport validation = learner_.validate(source_);
       take(step, measures_of(validation));
@@ -199,6 +202,7 @@ class Trainer {
 
   void save() {
     learner_.must_agree();
+    learner_.settle(source_);
     if (!ranks_.leads()) return;
     // the checkpoint last: whoever resumes from it finds everything else written
     write_weights("weights.safetensors", learner_.weights());

@@ -51,6 +51,7 @@ std::map<std::string, Field> fields_of(TrainingSettings& s) {
       {"beta1", Real{&s.beta1, 0.0, 0.999999}},
       {"beta2", Real{&s.beta2, 0.0, 0.999999}},
       {"eps", Real{&s.eps, 1e-30, 1.0}},
+      {"settle_batches", Whole{&s.settle_batches, 0, 65536}},
       {"ema_decay", Real{&s.ema_decay, 0.0, 0.999999}},
       {"clip", Real{&s.clip, 0.0, 1e9}},
       {"sigreg_projections", Whole{&s.losses.projections, 1, 65536}},

@@ -32,6 +32,10 @@ struct TrainingSettings {
   // A moving average of the weights, d = min(ema_decay, (1 + t) / (10 + t)) after step t; 0: none.
   // Where there is one it is what is validated, examined and kept as the best.
   double ema_decay = 0.0;
+  // Training batches that the weights, at rest, are shown before they are judged or written, so
+  // that BatchNorm's running statistics are theirs. 0, as published: those of the last steps, which
+  // lag behind while weights move fast.
+  i64 settle_batches = 0;
   LossSettings losses;
   u64 seed = 3072;
   std::string initialization = "published";  // or "scaled", for narrow encoders
