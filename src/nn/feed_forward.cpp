@@ -1,17 +1,68 @@
 #include "nn/feed_forward.h"
 
 #include "ops/activation.h"
+#include "ops/activation_bf16.h"
+#include "ops/column_sums_bf16.h"
+#include "ops/elementwise.h"
 #include "ops/layer_norm.h"
+#include "ops/multiply_bf16.h"
 
 namespace orrery::nn {
 
-FeedForwardState take_feed_forward(Arena& arena, i64 rows, i64 dim, i64 mlp) {
+namespace {
+
+// The wide half with values kept as bf16: every part of a product goes through the activation while
+// it lies in the cache of the task that made it.
+void wide_forward_bf16(Context& ctx, const FeedForward& layer, const FeedForwardState& state) {
+  const View<bf16, 2> wide = state.wide_bf16, active = state.active_bf16;
+  multiply_bf16(ctx, View<const float, 2>(state.normed),
+                View<const float, 2>(layer.up.weight.transposed()), {.bias = layer.up.bias}, wide,
+                [&](i64 row_begin, i64 row_end, i64 begin, i64 end) {
+                  for (i64 r = row_begin; r < row_end; ++r) {
+                    activate_bf16(ctx, Activation::gelu, wide[r].slice(0, begin, end),
+                                  active[r].slice(0, begin, end));
+                  }
+                });
+}
+
+// dnormed and the gradients of both layers, given the slopes of the output
+void wide_backward_bf16(Context& ctx, const FeedForward& layer, const FeedForward& gradient,
+                        const FeedForwardState& state, View<const float, 2> dy,
+                        View<float, 2> dnormed, View<bf16, 2> dwide) {
+  const View<const bf16, 2> active = state.active_bf16;
+  multiply_bf16(ctx, dy.transposed(), active, {.residual = gradient.down.weight},
+                gradient.down.weight);
+  if (gradient.down.bias) add_column_sums(ctx, dy, gradient.down.bias);
+  multiply_bf16(ctx, dy, View<const float, 2>(layer.down.weight), {}, dwide,
+                [&](i64 row_begin, i64 row_end, i64 begin, i64 end) {
+                  for (i64 r = row_begin; r < row_end; ++r) {
+                    const View<bf16, 1> slopes = dwide[r].slice(0, begin, end);
+                    activate_bf16_backward(ctx, Activation::gelu,
+                                           state.wide_bf16[r].slice(0, begin, end), slopes, slopes);
+                  }
+                });
+  const View<const bf16, 2> slopes = dwide;
+  multiply_bf16(ctx, slopes.transposed(), View<const float, 2>(state.normed),
+                {.residual = gradient.up.weight}, gradient.up.weight);
+  if (gradient.up.bias) add_column_sums(ctx, slopes, gradient.up.bias);
+  multiply_bf16(ctx, slopes, View<const float, 2>(layer.up.weight), {}, dnormed);
+}
+
+}  // namespace
+
+FeedForwardState take_feed_forward(Arena& arena, i64 rows, i64 dim, i64 mlp, Precision kept) {
   FeedForwardState state;
   state.normed = arena.take<float, 2>({rows, dim});
   state.mean = arena.take<float, 1>({rows});
   state.rstd = arena.take<float, 1>({rows});
-  state.wide = arena.take<float, 2>({rows, mlp});
-  state.active = arena.take<float, 2>({rows, mlp});
+  state.kept = kept;
+  if (kept == Precision::bf16) {
+    state.wide_bf16 = arena.take<bf16, 2>({rows, mlp});
+    state.active_bf16 = arena.take<bf16, 2>({rows, mlp});
+  } else {
+    state.wide = arena.take<float, 2>({rows, mlp});
+    state.active = arena.take<float, 2>({rows, mlp});
+  }
   return state;
 }
 
@@ -20,10 +71,19 @@ void feed_forward(Context& ctx, Precision precision, const FeedForward& layer, f
                   View<const float, 2> residual, View<float, 2> y) {
   check(drop.out.rate == 0.0f || !residual, "feed_forward: dropout and a residual exclude another");
   layer_norm(ctx, x, layer.norm.weight, layer.norm.bias, eps, state.normed, state.mean, state.rstd);
-  dense(ctx, precision, layer.up, state.normed, state.wide);
-  activate(ctx, Activation::gelu, state.wide.flat(), state.active.flat());
-  if (drop.wide.rate > 0) dropout(ctx, drop.wide, state.active.flat(), state.active.flat());
-  dense(ctx, precision, layer.down, state.active, y, residual);
+  if (state.kept == Precision::bf16) {
+    check(precision == Precision::bf16 && drop.wide.rate == 0.0f,
+          "feed_forward: values kept as bf16 need products of bf16 and no dropout");
+    wide_forward_bf16(ctx, layer, state);
+    const View<const bf16, 2> active = state.active_bf16;
+    multiply_bf16(ctx, active, View<const float, 2>(layer.down.weight.transposed()),
+                  {.bias = layer.down.bias, .residual = residual}, y);
+  } else {
+    dense(ctx, precision, layer.up, state.normed, state.wide);
+    activate(ctx, Activation::gelu, state.wide.flat(), state.active.flat());
+    if (drop.wide.rate > 0) dropout(ctx, drop.wide, state.active.flat(), state.active.flat());
+    dense(ctx, precision, layer.down, state.active, y, residual);
+  }
   if (drop.out.rate > 0) dropout(ctx, drop.out, y.flat(), y.flat());
 }
 
@@ -33,10 +93,16 @@ void feed_forward_backward(Context& ctx, Precision precision, const FeedForward&
                            bool accumulate_dx, View<float, 2> dx, View<float, 2> dnormed,
                            View<float, 2> dwide) {
   if (drop.out.rate > 0) dropout(ctx, drop.out, dy.flat(), dy.flat());
-  dense_backward(ctx, precision, layer.down, gradient.down, state.active, dy, dwide);
-  if (drop.wide.rate > 0) dropout(ctx, drop.wide, dwide.flat(), dwide.flat());
-  activate_backward(ctx, Activation::gelu, state.wide.flat(), dwide.flat(), dwide.flat());
-  dense_backward(ctx, precision, layer.up, gradient.up, state.normed, dwide, dnormed);
+  if (state.kept == Precision::bf16) {
+    // the scratch is taken at half its size
+    const View<bf16, 2> slopes(reinterpret_cast<bf16*>(dwide.data()), dwide.sizes());
+    wide_backward_bf16(ctx, layer, gradient, state, dy, dnormed, slopes);
+  } else {
+    dense_backward(ctx, precision, layer.down, gradient.down, state.active, dy, dwide);
+    if (drop.wide.rate > 0) dropout(ctx, drop.wide, dwide.flat(), dwide.flat());
+    activate_backward(ctx, Activation::gelu, state.wide.flat(), dwide.flat(), dwide.flat());
+    dense_backward(ctx, precision, layer.up, gradient.up, state.normed, dwide, dnormed);
+  }
   layer_norm_backward(ctx, x, layer.norm.weight, state.mean, state.rstd, dnormed, accumulate_dx, dx,
                       gradient.norm.weight, gradient.norm.bias);
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/bf16.h"
 #include "nn/dense.h"
 #include "ops/dropout.h"
 #include "tensor/arena.h"
@@ -12,15 +13,20 @@ struct FeedForward {
   Dense up, down;
 };
 
-// What the backward pass needs; the caller's memory.
+// What the backward pass needs; the caller's memory. What only products and activations read is
+// kept as floats or as bf16.
 struct FeedForwardState {
-  View<float, 2> normed;      // [rows, dim]
-  View<float, 1> mean, rstd;  // [rows]
-  View<float, 2> wide;        // [rows, mlp] before the activation
-  View<float, 2> active;      // [rows, mlp] after it
+  View<float, 2> normed;                 // [rows, dim]
+  View<float, 1> mean, rstd;             // [rows]
+  View<float, 2> wide;                   // [rows, mlp] before the activation
+  View<float, 2> active;                 // [rows, mlp] after it
+  View<bf16, 2> wide_bf16, active_bf16;  // in place of the two
+  Precision kept = Precision::f32;
 };
 
-FeedForwardState take_feed_forward(Arena& arena, i64 rows, i64 dim, i64 mlp);
+// kept as bf16 the pass is one of mixed precision, without dropout inside
+FeedForwardState take_feed_forward(Arena& arena, i64 rows, i64 dim, i64 mlp,
+                                   Precision kept = Precision::f32);
 
 // The two masks; the second needs a branch that is not added to a residual here.
 struct FeedForwardDropout {

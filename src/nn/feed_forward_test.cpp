@@ -107,5 +107,44 @@ TEST(FeedForward, DropoutAndAResidualExcludeAnother) {
                Error);
 }
 
+// one pass both ways: y, dx and the gradient of the parameters, one after the other
+std::vector<float> results_of(Precision precision, Precision kept) {
+  Context ctx({.threads = 2});
+  auto block = random_values<float>(kCount, 1), x = random_values<float>(kRows * kDim, 2);
+  auto dy = random_values<float>(kRows * kDim, 3);
+  std::vector<float> gradient(kCount), y(x.size()), scratch(kRows * (kDim + kMlp));
+  Arena measure;
+  take_feed_forward(measure, kRows, kDim, kMlp, kept);
+  Block memory(measure.used());
+  Arena arena(memory);
+  FeedForwardState state = take_feed_forward(arena, kRows, kDim, kMlp, kept);
+  const View<float, 2> input(x.data(), {kRows, kDim}), slopes(dy.data(), {kRows, kDim});
+  const FeedForward layer = layer_of(block.data());
+  feed_forward(ctx, precision, layer, kEps, {}, input, state, input,
+               View<float, 2>(y.data(), {kRows, kDim}));
+  feed_forward_backward(ctx, precision, layer, layer_of(gradient.data()), {}, input, state, slopes,
+                        true, slopes, View<float, 2>(scratch.data(), {kRows, kDim}),
+                        View<float, 2>(scratch.data() + kRows * kDim, {kRows, kMlp}));
+  std::vector<float> all = y;
+  all.insert(all.end(), dy.begin(), dy.end());
+  all.insert(all.end(), gradient.begin(), gradient.end());
+  return all;
+}
+
+TEST(FeedForward, ValuesKeptAsBf16AreCloseToThoseInF32) {
+  const std::vector<float> exact = results_of(Precision::f32, Precision::f32);
+  for (const Precision kept : {Precision::f32, Precision::bf16}) {
+    const std::vector<float> mixed = results_of(Precision::bf16, kept);
+    double difference = 0, size = 0;
+    for (std::size_t i = 0; i < exact.size(); ++i) {
+      difference += std::pow(static_cast<double>(mixed[i]) - static_cast<double>(exact[i]), 2);
+      size += std::pow(static_cast<double>(exact[i]), 2);
+    }
+    // factors are rounded by up to 2^-9 of themselves, three products deep
+    EXPECT_LT(std::sqrt(difference / size), 0x1p-7) << name_of(kept);
+    EXPECT_GT(difference, 0.0);
+  }
+}
+
 }  // namespace
 }  // namespace orrery::nn

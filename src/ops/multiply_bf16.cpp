@@ -50,6 +50,7 @@ void multiply_rounded(Context& ctx, const Factor& a, const Factor& b, const Epil
     for (i64 r = begin; r < end; ++r) {
       for (i64 j = 0; j < n; ++j) c.halves(r, j) = bf16(result(r, j));
     }
+    if (c.finished != nullptr) (*c.finished)(begin, end, 0, n);
   });
 }
 
@@ -82,12 +83,17 @@ void checked(Context& ctx, const Factor& a, const Factor& b, const Epilogue& epi
 
 void multiply_bf16(Context& ctx, const Factor& a, const Factor& b, const Epilogue& epilogue,
                    View<float, 2> c) {
-  checked(ctx, a, b, epilogue, c, {.floats = c, .halves = {}});
+  checked(ctx, a, b, epilogue, c, {.floats = c});
 }
 
 void multiply_bf16(Context& ctx, const Factor& a, const Factor& b, const Epilogue& epilogue,
                    View<bf16, 2> c) {
-  checked(ctx, a, b, epilogue, c, {.floats = {}, .halves = c});
+  checked(ctx, a, b, epilogue, c, {.halves = c});
+}
+
+void multiply_bf16(Context& ctx, const Factor& a, const Factor& b, const Epilogue& epilogue,
+                   View<bf16, 2> c, FinishedPart finished) {
+  checked(ctx, a, b, epilogue, c, {.halves = c, .finished = &finished});
 }
 
 const char* multiply_bf16_path() { return takes_avx512bf16() ? "avx512bf16" : "f32"; }

@@ -3,6 +3,7 @@
 #include <variant>
 
 #include "base/bf16.h"
+#include "base/function_ref.h"
 #include "device/context.h"
 #include "ops/gemm.h"
 #include "tensor/view.h"
@@ -36,6 +37,17 @@ void multiply_bf16(Context& ctx, const Factor& a, const Factor& b, const Epilogu
                    View<float, 2> c);
 void multiply_bf16(Context& ctx, const Factor& a, const Factor& b, const Epilogue& epilogue,
                    View<bf16, 2> c);
+
+// Told which part of c is finished, rows [row_begin, row_end) and columns [column_begin,
+// column_end), by the task that has just written it: what is then done with its values finds them
+// in the task's cache. Parts do not overlap and may be told at once. It must not throw nor take a
+// worker's scratch.
+using FinishedPart =
+    FunctionRef<void(i64 row_begin, i64 row_end, i64 column_begin, i64 column_end)>;
+
+// The product again, with `finished` called for every part of c.
+void multiply_bf16(Context& ctx, const Factor& a, const Factor& b, const Epilogue& epilogue,
+                   View<bf16, 2> c, FinishedPart finished);
 
 // What the products above run with: "avx512bf16", or "f32" without the instruction (or when
 // ORRERY_CPU forces a path that has none).

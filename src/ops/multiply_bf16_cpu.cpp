@@ -137,7 +137,7 @@ struct Cut {
 
 template <typename A, typename B, typename Out>
 void multiply(Context& ctx, View<const A, 2> a, View<const B, 2> b, const Epilogue& epilogue,
-              View<Out, 2> c) {
+              View<Out, 2> c, const FinishedPart* finished) {
   const i64 m = a.size(0), k = a.size(1), n = b.size(1), pairs = units(k, 2);
   const Cut cut(m, n, ctx.threads());
   const i64 block = std::min(pairs, kBlockPairs),
@@ -206,6 +206,10 @@ void multiply(Context& ctx, View<const A, 2> a, View<const B, 2> b, const Epilog
         }
       }
     }
+    if (finished != nullptr) {
+      (*finished)(tile_begin * kTileRows, std::min(m, tile_end * kTileRows),
+                  panel_begin * kTileCols, std::min(n, panel_end * kTileCols));
+    }
   });
 }
 
@@ -222,9 +226,9 @@ void multiply_bf16_avx512(Context& ctx, const Factor& a, const Factor& b, const 
   std::visit(
       [&](const auto& left, const auto& right) {
         if (c.halves) {
-          multiply(ctx, left, right, epilogue, c.halves);
+          multiply(ctx, left, right, epilogue, c.halves, c.finished);
         } else {
-          multiply(ctx, left, right, epilogue, c.floats);
+          multiply(ctx, left, right, epilogue, c.floats, c.finished);
         }
       },
       a, b);

@@ -9,10 +9,11 @@ namespace orrery::cpu {
 // does this processor have what multiply_bf16_avx512 needs
 bool has_avx512bf16();
 
-// One of the two results is given.
+// One of the two results is given; `finished` may be null.
 struct Bf16Result {
   View<float, 2> floats;
   View<bf16, 2> halves;
+  const FinishedPart* finished = nullptr;
 };
 
 // as checked by multiply_bf16

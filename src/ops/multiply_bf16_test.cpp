@@ -138,6 +138,27 @@ TEST_ON_EVERY_PATH(MultiplyBf16, TakesPartsOfMatrices) {
   EXPECT_EQ(0, mistakes<float>(spread, narrow, {}, {}, View<const float, 2>(part)));
 }
 
+// every value is told once, after it was written
+TEST_ON_EVERY_PATH(MultiplyBf16, TellsFinishedParts) {
+  for (const int threads : {1, 3}) {
+    Context ctx({.threads = threads});
+    const Values a(60, 40, 1), b(40, 100, 2);
+    std::vector<bf16> halves(60 * 100);
+    std::vector<float> seen(halves.size(), NAN);
+    const View<bf16, 2> c(halves.data(), {60, 100});
+    multiply_bf16(ctx, a.as_floats(), b.as_floats(), {}, c,
+                  [&](i64 row_begin, i64 row_end, i64 begin, i64 end) {
+                    for (i64 i = row_begin; i < row_end; ++i) {
+                      for (i64 j = begin; j < end; ++j) {
+                        float& at = seen[static_cast<std::size_t>(i * 100 + j)];
+                        at = std::isnan(at) ? static_cast<float>(c(i, j)) : INFINITY;
+                      }
+                    }
+                  });
+    for (std::size_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], static_cast<float>(halves[i]));
+  }
+}
+
 TEST_ON_EVERY_PATH(MultiplyBf16, IsSteadyForAnyNumberOfThreads) {
   const Values a(130, 2100, 1), b(2100, 75, 2);
   Tensor first = Tensor::zeros<float>({130, 75});

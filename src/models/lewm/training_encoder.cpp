@@ -140,7 +140,7 @@ TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64
     layer.attended = arena.take<float, 2>({query_count, dim});
     layer.log_sum = arena.take<float, 3>({frames, config.heads, layer.queries});
     layer.middle = arena.take<float, 2>({query_count, dim});
-    layer.feed_forward = nn::take_feed_forward(arena, query_count, dim, config.mlp);
+    layer.feed_forward = nn::take_feed_forward(arena, query_count, dim, config.mlp, precision);
     layer.output = arena.take<float, 2>({query_count, dim});
     state.layers.push_back(layer);
   }
