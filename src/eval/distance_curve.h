@@ -47,8 +47,8 @@ struct DistanceCurve {
   double cost_falls() const;
 };
 
-// `pairs` pairs of each kind, drawn by the seed; those without a distance (NaN) do not count. Fewer than two frames, or quantities: no measure
-// but time. steady
+// `pairs` pairs of each kind, drawn by the seed; those without a distance (NaN) do not count. Lines
+// without pairs are empty; without quantities of the state time is the only measure. steady
 DistanceCurve distance_curve(const EncodedFrames& frames, const StateTable& states, i64 pairs,
                              u64 seed);
 

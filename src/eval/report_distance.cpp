@@ -89,8 +89,7 @@ std::string slope_chart(const DistanceCurve& curve) {
   plot.line(distance, "second");
   plot.line(cost, "first");
   plot.legend(0, "first", "the cost");
-  plot.legend(1, "second",
-              text("the ", measure->unit.empty() ? "state's" : measure->unit, " distance"));
+  plot.legend(1, "second", "the distance");
   return plot.finish();
 }
 
