@@ -165,9 +165,11 @@ class Trainer {
 
   // validation and examinations that are due; an outcome when the latent has collapsed
   std::optional<Outcome> measure(i64 step, bool last) {
-    bool due = every(settings_.validation_every, step, last);
-    for (const Examiner* examiner : run_.examiners) due = due || examiner->due(step, last);
-    if (ranks_.any(due)) learner_.settle(source_);
+    if (settings_.settle_batches > 0) {
+      bool due = every(settings_.validation_every, step, last);
+      for (const Examiner* examiner : run_.examiners) due = due || examiner->due(step, last);
+      if (ranks_.any(due)) learner_.settle(source_);
+    }
     if (every(settings_.validation_every, step, last)) {
       const ValidationReport validation = learner_.validate(source_);
       take(step, measures_of(validation));

@@ -1,5 +1,6 @@
 #include "train/ranks.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
