@@ -157,7 +157,7 @@ class Run {
         environment_(environment_of(options)) {
     Protocol& protocol = options_.protocol;
     protocol.planner = options.planner.choice();
-    protocol.objective = options.planner.objective();
+    protocol.objective = options.planner.objective(options.model, model_.config().latent());
     if (options.criterion == "held") protocol.criterion.kind = Criterion::Kind::held;
     if (auto shipped = lewm::statistics_of_model(options.model))
       protocol.plan.action_block = shipped->frameskip;

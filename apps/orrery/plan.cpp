@@ -73,12 +73,13 @@ DecisionReport checked_plan(Options& options, const Image& now, const Image& goa
       {.threads = options.device.chosen().threads, .where = device_from(options.check_with)});
   const lewm::Model model(ctx, lewm::load_model(options.model), options.device.precision());
   const lewm::Model reference(other, lewm::load_model(options.model));
-  DecisionProblem problem = {.now = now.view(),
-                             .goal = goal.view(),
-                             .planner = options.planner.choice(),
-                             .objective = options.planner.objective(),
-                             .horizon = options.plan.horizon,
-                             .seed = options.plan.seed};
+  DecisionProblem problem = {
+      .now = now.view(),
+      .goal = goal.view(),
+      .planner = options.planner.choice(),
+      .objective = options.planner.objective(options.model, model.config().latent()),
+      .horizon = options.plan.horizon,
+      .seed = options.plan.seed};
   if (const auto statistics = lewm::statistics_of_model(options.model)) {
     problem.scale = {statistics->action_mean, statistics->action_std};
   }

@@ -37,11 +37,18 @@ void PlannerOptions::add_to(CLI::App& verb) {
           "action numbers stay within plus and minus this, inf for no limit (icem: 1, others: "
           "none)")
       ->check(CLI::PositiveNumber);
-  verb.add_option("--goal-reduction", goal_reduction_,
+  verb.add_option("--cost", cost_.cost,
+                  "what a plan is judged by: latent (squared distance of the last imagined latent "
+                  "from the goal's) or distance-head (learned time to the goal, see `distance`)")
+      ->check(CLI::IsMember({"latent", "distance-head"}))
+      ->capture_default_str();
+  number("--latent-weight", cost_.latent_weight,
+         "weight of the squared latent distance beside a distance head");
+  verb.add_option("--goal-reduction", cost_.reduction,
                   "squared distance to the goal over the latent's numbers: sum or mean")
       ->check(CLI::IsMember({"sum", "mean"}))
       ->capture_default_str();
-  number("--control-penalty", control_penalty_,
+  number("--control-penalty", cost_.control_penalty,
          "weight of the sum of squared z-scored action numbers in the cost");
   verb.add_flag("--limit-z-scored", limit_is_z_scored_,
                 "the limit is of z-scored numbers, as the released icem takes it");
@@ -60,14 +67,8 @@ PlannerChoice PlannerOptions::choice() const {
   return choice;
 }
 
-lewm::Objective PlannerOptions::objective() const {
-  lewm::Objective objective;
-  objective.terms[0].measure =
-      goal_reduction_ == "mean" ? lewm::Measure::goal_mean : lewm::Measure::goal_sum;
-  if (control_penalty_ != 0) {
-    objective.terms.push_back({lewm::Measure::control_sum, control_penalty_});
-  }
-  return objective;
+lewm::Objective PlannerOptions::objective(const std::string& model, i64 latent) const {
+  return lewm::objective_of(cost_, model, latent);
 }
 
 void PlannerOptions::apply_to(PlanOptions& options) const {
@@ -82,8 +83,10 @@ void PlannerOptions::apply_to(PlanOptions& options) const {
   options.enough_std = choice_.enough_std;
   options.noise_beta = choice_.noise_beta;
   options.upstream = upstream_;
-  options.goal_reduction = goal_reduction_;
-  options.control_penalty = control_penalty_;
+  options.cost = cost_.cost;
+  options.latent_weight = cost_.latent_weight;
+  options.goal_reduction = cost_.reduction;
+  options.control_penalty = cost_.control_penalty;
   options.momentum = choice_.momentum.value_or(-1.0);
   options.categories = static_cast<int>(choice_.categories);
   options.smoothing = choice_.smoothing;

@@ -18,15 +18,15 @@ class PlannerOptions {
 
   // after the command line was read
   PlannerChoice choice() const;
-  lewm::Objective objective() const;
+  // `model`: the folder or file that was named
+  lewm::Objective objective(const std::string& model, i64 latent) const;
   void apply_to(PlanOptions& options) const;
 
  private:
   PlannerChoice choice_;
   DescentFlags descent_;
   std::string upstream_;
-  std::string goal_reduction_ = "sum";
-  double control_penalty_ = 0;
+  lewm::CostChoice cost_;
   double action_limit_ = 0;
   bool population_std_ = false;
   bool return_best_ = false;

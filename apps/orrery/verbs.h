@@ -13,6 +13,7 @@ using AddVerb = void (*)(CLI::App& app, int& result);
 // One verb per file, listed in one table (verbs.cpp).
 void add_info(CLI::App& app, int& result);
 void add_train(CLI::App& app, int& result);
+void add_distance(CLI::App& app, int& result);
 void add_parity(CLI::App& app, int& result);
 void add_encode(CLI::App& app, int& result);
 void add_plan(CLI::App& app, int& result);

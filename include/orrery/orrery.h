@@ -71,6 +71,10 @@ struct PlanOptions {
   // What plans cost: the squared distance of what the actions are imagined to lead to from the
   // goal, summed (sum) or averaged (mean) over the latent's numbers, and control_penalty times the
   // sum of the squares of all (z-scored) action numbers.
+  // A cost of "distance-head" takes instead what the model's learned distance head says of the time
+  // to the goal (`orrery distance`), and latent_weight times the squared distance. On the CPU.
+  std::string cost = "latent";
+  double latent_weight = 0;
   std::string goal_reduction = "sum";
   double control_penalty = 0;
 

@@ -69,15 +69,12 @@ PlannerChoice choice_of(const PlanOptions& options) {
   return choice;
 }
 
-lewm::Objective objective_of(const PlanOptions& options) {
-  const bool mean = options.goal_reduction == "mean";
-  check(mean || options.goal_reduction == "sum", "goal reduction is \"", options.goal_reduction,
-        "\", needed sum or mean");
-  lewm::Objective objective = {{{mean ? lewm::Measure::goal_mean : lewm::Measure::goal_sum, 1.0}}};
-  if (options.control_penalty != 0) {
-    objective.terms.push_back({lewm::Measure::control_sum, options.control_penalty});
-  }
-  return objective;
+lewm::Objective objective_of(const PlanOptions& options, const std::string& path, i64 latent) {
+  return lewm::objective_of({.cost = options.cost,
+                             .reduction = options.goal_reduction,
+                             .latent_weight = options.latent_weight,
+                             .control_penalty = options.control_penalty},
+                            path, latent);
 }
 
 std::vector<TraceValues> columns_of(const PlanTrace& trace) {
@@ -92,8 +89,8 @@ std::vector<TraceValues> columns_of(const PlanTrace& trace) {
 // A planner with all its memory, kept while pictures and options stay as they are: the second of a
 // row of plans is captured on a CUDA device, the rest replay it.
 struct Flight {
-  Flight(Context& ctx, const lewm::Model& model, const ActionScale& scale, const PlanOptions& given,
-         const Picture& now)
+  Flight(Context& ctx, const lewm::Model& model, const std::string& path, const ActionScale& scale,
+         const PlanOptions& given, const Picture& now)
       : options(given),
         noise(given.seed),
         planner(make_planner(ctx, choice_of(given),
@@ -101,7 +98,8 @@ struct Flight {
                               .horizon = given.horizon,
                               .action_dim = model.config().action.input},
                              scale, noise)),
-        pilot(ctx, model, *planner, {.height = now.height, .width = now.width}, objective_of(given),
+        pilot(ctx, model, *planner, {.height = now.height, .width = now.width},
+              objective_of(given, path, model.config().latent()),
               lewm::constraints_of(choice_of(given.descent).limits)) {
     if (given.trace) planner->set_trace(&traces);
   }
@@ -127,8 +125,9 @@ View<const u8, 4> view_of(const Picture& picture) {
 const char* version() { return "0.1.0"; }
 
 struct WorldModel::Parts {
-  Parts(const std::string& path, const ModelOptions& options)
-      : ctx({.threads = options.threads, .where = device_from(options.device)}),
+  Parts(const std::string& given_path, const ModelOptions& options)
+      : path(given_path),
+        ctx({.threads = options.threads, .where = device_from(options.device)}),
         model(ctx, lewm::load_model(path), precision_from(options.precision)),
         statistics(lewm::statistics_of_model(path)),
         latent(ctx, model.config().latent()) {
@@ -166,7 +165,7 @@ struct WorldModel::Parts {
       ActionScale scale;
       if (statistics) scale = {statistics->action_mean, statistics->action_std};
       flight.reset();  // its memory first
-      flight = std::make_unique<Flight>(ctx, model, scale, options, now);
+      flight = std::make_unique<Flight>(ctx, model, path, scale, options, now);
     }
     return *flight;
   }
@@ -198,6 +197,7 @@ struct WorldModel::Parts {
     latent.get(values);
   }
 
+  std::string path;
   Context ctx;
   lewm::Model model;
   std::optional<lewm::Statistics> statistics;

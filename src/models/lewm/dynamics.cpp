@@ -27,7 +27,7 @@ GoalDynamics::GoalDynamics(Context& ctx, const Model& model, Sizes sizes, Object
                                    .history = sizes.history,
                                    .blocks = sizes.history - 1 + sizes.horizon,
                                    .environments = sizes.environments})) {
-  check_objective(objective_);
+  check_objective(objective_, model.config().latent());
   check_constraints(constraints_);
   if (sizes.gradients) {
     gradient_.emplace(ctx, model,

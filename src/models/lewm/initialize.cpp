@@ -37,12 +37,11 @@ void fill_uniform(std::span<float> values, float bound, u64 seed, u64 stream) {
 
 }  // namespace
 
-void initialize(Weights& weights, u64 seed) {
+void initialize_tensors(const Layout& layout, float* parameters, float* buffers, u64 seed) {
   i64 inputs = 0;  // of the last matrix: its bias comes right behind it
-  for (const TensorSpec& spec : layout_of(weights.config).specs) {
+  for (const TensorSpec& spec : layout.specs) {
     const std::string& name = spec.name;
-    Tensor& block = spec.trained ? weights.parameters : weights.buffers;
-    const std::span<float> values(block.data<float>() + spec.offset,
+    const std::span<float> values((spec.trained ? parameters : buffers) + spec.offset,
                                   static_cast<std::size_t>(spec.shape.numel()));
     const bool matrix = ends_with(name, ".weight") && spec.shape.rank() >= 2;
     if (matrix) inputs = spec.shape.numel() / spec.shape[0];
@@ -69,6 +68,11 @@ void initialize(Weights& weights, u64 seed) {
       fill_uniform(values, bound, seed, stream_of(name));
     }
   }
+}
+
+void initialize(Weights& weights, u64 seed) {
+  initialize_tensors(layout_of(weights.config), weights.parameters.data<float>(),
+                     weights.buffers.data<float>(), seed);
   weights.batches_tracked = 0;
 }
 

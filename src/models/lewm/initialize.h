@@ -13,6 +13,8 @@ namespace orrery::lewm {
 //
 // A value is a function of (seed, tensor name, element). steady: the same on every backend
 void initialize(Weights& weights, u64 seed);
+// the same rules for the tensors of a layout, by their names
+void initialize_tensors(const Layout& layout, float* parameters, float* buffers, u64 seed);
 
 // Starting values for narrow vision transformers trained briefly. 0.02 is meant for a width of 768:
 // at a width of 96 every branch of the encoder begins almost silent, and in pictures that are

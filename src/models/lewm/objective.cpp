@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "base/error.h"
 #include "ops/elementwise.h"
@@ -11,10 +12,11 @@ namespace orrery::lewm {
 
 namespace {
 
-// Every cost is goal * |z - g|^2 + control * |a|^2.
+// Every cost is goal * |z - g|^2 + control * |a|^2 + time * distance(z, g).
 struct Factors {
   double goal = 0;
   double control = 0;
+  double time = 0;
 };
 
 void add_term(Measure measure, double weight, const Outcomes& outcomes, Factors& factors) {
@@ -32,6 +34,9 @@ void add_term(Measure measure, double weight, const Outcomes& outcomes, Factors&
       break;
     case Measure::control_mean:
       factors.control += weight / numbers;
+      break;
+    case Measure::time_to_goal:
+      factors.time += weight;
       break;
     case Measure::largest_action:
       break;
@@ -120,6 +125,43 @@ void check_slopes(const char* name, const Outcomes& outcomes, const Slopes& slop
 // candidates a worker takes at once
 constexpr i64 kGrain = 16;
 
+// A distance head over candidates in their order; what the goal adds is found once for each goal.
+class Asked {
+ public:
+  static std::size_t bytes(const DistanceHead& head) {
+    return static_cast<std::size_t>(4 * head.sizes().hidden) * sizeof(float);
+  }
+  // memory: bytes() of the worker's own
+  Asked(const DistanceHead& head, const Outcomes& outcomes, std::byte* memory)
+      : head_(head),
+        outcomes_(outcomes),
+        from_goal_(reinterpret_cast<float*>(memory)),
+        units_(from_goal_ + head.sizes().hidden) {}
+
+  float distance(i64 index) {
+    const auto [latent, goal] = pair(index);
+    return head_.distance(latent, goal, from_goal_, units_);
+  }
+  void add_slope(i64 index, double factor, float* slope) {
+    const auto [latent, goal] = pair(index);
+    head_.add_slope(latent, goal, from_goal_, static_cast<float>(factor), units_, slope);
+  }
+
+ private:
+  std::pair<const float*, const float*> pair(i64 index) {
+    const i64 dim = outcomes_.latents.size(2), environment = index / outcomes_.latents.size(1);
+    const float* goal = outcomes_.goals.data() + environment * dim;
+    if (environment != environment_) head_.begin_goal(goal, from_goal_);
+    environment_ = environment;
+    return {outcomes_.latents.data() + index * dim, goal};
+  }
+
+  const DistanceHead& head_;
+  const Outcomes& outcomes_;
+  float *from_goal_, *units_;
+  i64 environment_ = -1;
+};
+
 }  // namespace
 
 std::vector<Constraint> constraints_of(const PlanLimits& limits) {
@@ -131,6 +173,31 @@ std::vector<Constraint> constraints_of(const PlanLimits& limits) {
   add(limits.largest_action, Measure::largest_action);
   add(limits.goal_distance, Measure::goal_sum);
   return constraints;
+}
+
+Objective objective_of(const CostChoice& choice, const std::filesystem::path& model, i64 latent) {
+  const bool mean = choice.reduction == "mean", learned = choice.cost == "distance-head";
+  check(mean || choice.reduction == "sum", "goal reduction is \"", choice.reduction,
+        "\", needed sum or mean");
+  check(learned || choice.cost == "latent", "the cost is \"", choice.cost,
+        "\", needed latent or distance-head");
+  check(learned || choice.latent_weight == 0,
+        "a weight of the latent distance is for the cost distance-head");
+  Objective objective;
+  objective.terms.clear();
+  if (learned) {
+    const auto folder = std::filesystem::is_directory(model) ? model : model.parent_path();
+    objective.distance = std::make_shared<DistanceHead>(read_distance_head(folder, latent));
+    objective.terms.push_back({Measure::time_to_goal, 1.0});
+  }
+  const double weight = learned ? choice.latent_weight : 1.0;
+  if (weight != 0) {
+    objective.terms.push_back({mean ? Measure::goal_mean : Measure::goal_sum, weight});
+  }
+  if (choice.control_penalty != 0) {
+    objective.terms.push_back({Measure::control_sum, choice.control_penalty});
+  }
+  return objective;
 }
 
 const char* name_of(Measure measure) {
@@ -145,17 +212,23 @@ const char* name_of(Measure measure) {
       return "control_mean";
     case Measure::largest_action:
       return "largest_action";
+    case Measure::time_to_goal:
+      return "time_to_goal";
   }
   return "";
 }
 
-void check_objective(const Objective& objective) {
+void check_objective(const Objective& objective, i64 latent) {
   check(!objective.terms.empty(), "objective: no terms were given, at least one was needed");
   for (const Term& term : objective.terms) {
     check(std::isfinite(term.weight), "objective: a weight is ", term.weight,
           ", a finite number was needed");
     check(term.measure != Measure::largest_action,
           "objective: the largest action can be a constraint, not a cost");
+    if (term.measure != Measure::time_to_goal) continue;
+    check(objective.distance != nullptr, "objective: time to the goal needs a distance head");
+    check(objective.distance->sizes().latent == latent, "objective: the distance head is for ",
+          objective.distance->sizes().latent, " numbers, the model's latents have ", latent);
   }
 }
 
@@ -163,6 +236,8 @@ void check_constraints(std::span<const Constraint> constraints) {
   for (const Constraint& constraint : constraints) {
     check(std::isfinite(constraint.limit), "constraint: the limit is ", constraint.limit,
           ", a finite number was needed");
+    check(constraint.measure != Measure::time_to_goal,
+          "constraint: time to the goal can be a cost, not a constraint");
   }
 }
 
@@ -176,11 +251,22 @@ void objective_cost(Context& ctx, const Objective& objective, const Outcomes& ou
   // a goal is one row for all candidates of its environment
   const View<const float, 3> goals(outcomes.goals.data(), z.sizes(), {z.size(2), 0, 1});
   squared_distances(ctx, z, goals, static_cast<float>(factors.goal), cost);
-  if (factors.control == 0) return;
   const i64 candidates = cost.numel();
-  const View<const float, 2> actions(outcomes.actions.data(),
-                                     {candidates, outcomes.actions.numel() / candidates});
-  add_squared_norms(ctx, actions, static_cast<float>(factors.control), cost.flat());
+  if (factors.control != 0) {
+    const View<const float, 2> actions(outcomes.actions.data(),
+                                       {candidates, outcomes.actions.numel() / candidates});
+    add_squared_norms(ctx, actions, static_cast<float>(factors.control), cost.flat());
+  }
+  if (factors.time == 0) return;
+  must_be_cpu(ctx, "a distance head");
+  const DistanceHead& head = *objective.distance;
+  ctx.parallel_ranges(candidates, kGrain, [&](i64 begin, i64 end, int worker) {
+    Asked asked(head, outcomes, ctx.worker_scratch(worker, Asked::bytes(head)));
+    for (i64 index = begin; index < end; ++index) {
+      cost.data()[index] +=
+          static_cast<float>(factors.time * static_cast<double>(asked.distance(index)));
+    }
+  });
 }
 
 void objective_slopes(Context& ctx, const Objective& objective, const Outcomes& outcomes,
@@ -190,7 +276,12 @@ void objective_slopes(Context& ctx, const Objective& objective, const Outcomes& 
   check_slopes("objective", outcomes, slopes);
   const Factors factors = factors_of(objective, outcomes);
   const i64 candidates = outcomes.latents.size(0) * outcomes.latents.size(1);
-  ctx.parallel_ranges(candidates, kGrain, [&](i64 begin, i64 end, int) {
+  const DistanceHead* head = factors.time != 0 ? objective.distance.get() : nullptr;
+  ctx.parallel_ranges(candidates, kGrain, [&](i64 begin, i64 end, int worker) {
+    std::optional<Asked> asked;
+    if (head != nullptr) {
+      asked.emplace(*head, outcomes, ctx.worker_scratch(worker, Asked::bytes(*head)));
+    }
     for (i64 index = begin; index < end; ++index) {
       const Candidate x = candidate_of(outcomes, index);
       float* latents = slopes.latents.data() + index * x.dim;
@@ -198,6 +289,7 @@ void objective_slopes(Context& ctx, const Objective& objective, const Outcomes& 
       std::fill_n(latents, x.dim, 0.0f);
       std::fill_n(actions, x.numbers, 0.0f);
       add_slopes(x, factors, latents, actions);
+      if (asked) asked->add_slope(index, factors.time, latents);
     }
   });
 }

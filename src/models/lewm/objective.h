@@ -1,9 +1,13 @@
 #pragma once
 
+#include <filesystem>
+#include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "device/context.h"
+#include "models/lewm/distance_head.h"
 #include "plan/descent_choice.h"
 #include "tensor/view.h"
 
@@ -17,6 +21,7 @@ enum class Measure {
   control_sum,     // sum over blocks and numbers of a^2
   control_mean,    // the same divided by T A
   largest_action,  // max |a|; for constraints only
+  time_to_goal,    // what a distance head says of z and g; for costs only
 };
 
 // goal_sum, ...: for messages and records
@@ -32,7 +37,19 @@ struct Term {
 // several terms.
 struct Objective {
   std::vector<Term> terms = {{Measure::goal_sum, 1.0}};
+  std::shared_ptr<const DistanceHead> distance = nullptr;  // for time_to_goal
 };
+
+// What people choose of an objective.
+struct CostChoice {
+  std::string cost = "latent";    // or "distance-head"
+  std::string reduction = "sum";  // of the squared latent distance: or "mean"
+  double latent_weight = 0;       // of that distance beside a distance head
+  double control_penalty = 0;     // weight of control_sum
+};
+// `model` is the folder of a model with a distance head, or a file in it. An unknown name is an
+// error.
+Objective objective_of(const CostChoice& choice, const std::filesystem::path& model, i64 latent);
 
 // What a plan must keep: measure - limit <= 0.
 struct Constraint {
@@ -43,8 +60,9 @@ struct Constraint {
 // Limits that a planner was told, as constraints in the order of their fields.
 std::vector<Constraint> constraints_of(const PlanLimits& limits);
 
-// Error: no terms, a weight or limit that is not finite, or a measure that cannot be a cost.
-void check_objective(const Objective& objective);
+// Error: no terms, a weight or limit that is not finite, a measure that cannot be a cost or a
+// constraint, or a distance head that is missing or for latents of another width.
+void check_objective(const Objective& objective, i64 latent);
 void check_constraints(std::span<const Constraint> constraints);
 
 // Candidates as they were rolled out, contiguous, where the context's operations run.
@@ -58,7 +76,8 @@ struct Outcomes {
 //
 //   cost   [group, samples], contiguous
 //
-// tolerant: f32 sums over D in any order, within (1 + D 2^-22) rounding of each term; steady
+// time_to_goal is computed on the CPU only. tolerant: f32 sums over D in any order, within (1 + D
+// 2^-22) rounding of each term; steady
 void objective_cost(Context& ctx, const Objective& objective, const Outcomes& outcomes,
                     View<float, 2> cost);
 

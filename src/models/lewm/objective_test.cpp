@@ -37,6 +37,8 @@ double measured(Measure measure, const double* z, const double* g, const double*
       return control / kNumbers;
     case Measure::largest_action:
       return largest;
+    case Measure::time_to_goal:  // distance_head_test.cpp
+      return 0;
   }
   return 0;
 }
@@ -194,14 +196,14 @@ TEST(Objective, SaysWhatIsWrong) {
     }
     return std::string("accepted");
   };
-  EXPECT_EQ(said([] { check_objective({}); }), "accepted");
-  EXPECT_THAT(said([] { check_objective({{}}); }), HasSubstr("no terms"));
+  EXPECT_EQ(said([] { check_objective({}, kDim); }), "accepted");
+  EXPECT_THAT(said([] { check_objective({{}}, kDim); }), HasSubstr("no terms"));
   EXPECT_THAT(said([] {
-                check_objective({{{Measure::goal_sum, std::nan("")}}});
+                check_objective({{{Measure::goal_sum, std::nan("")}}}, kDim);
               }),
               HasSubstr("weight is nan"));
   EXPECT_THAT(said([] {
-                check_objective({{{Measure::largest_action, 1}}});
+                check_objective({{{Measure::largest_action, 1}}}, kDim);
               }),
               HasSubstr("largest action"));
   EXPECT_THAT(said([] {

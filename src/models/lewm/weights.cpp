@@ -201,6 +201,17 @@ Tensors bind(const Config& config, float* parameters, float* buffers) {
   return walk_model(walk, config);
 }
 
+Layout layout_of_head(const std::string& name, const HeadConfig& config) {
+  Walk walk(nullptr, nullptr);
+  walk_head(walk, name, config);
+  return walk.layout;
+}
+
+Head bind_head(const HeadConfig& config, float* parameters) {
+  Walk walk(parameters, nullptr);
+  return walk_head(walk, "", config);
+}
+
 Weights::Weights(const Config& given) : config(given) {
   const Layout layout = layout_of(config);
   parameters = Tensor::zeros<float>({layout.parameters});

@@ -92,6 +92,10 @@ Layout layout_of(const Config& config);
 // views are then empty.
 Tensors bind(const Config& config, float* parameters, float* buffers);
 
+// The same for a head that stands alone; without BatchNorm, which would need buffers.
+Layout layout_of_head(const std::string& name, const HeadConfig& config);
+Head bind_head(const HeadConfig& config, float* parameters);
+
 // A model's values: const after loading, shared between states.
 struct Weights {
   Config config;
