@@ -1,5 +1,6 @@
 #include "models/lewm/config.h"
 
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -89,7 +90,37 @@ struct Preset {
   i64 hidden, layers, heads;
 };
 
+EncoderConfig hybrid_from(const Node& node) {
+  EncoderConfig encoder;
+  encoder.pattern = node.string("pattern", "ALAL");
+  check(!encoder.pattern.empty() && encoder.pattern.size() <= kLargestDepth &&
+            encoder.pattern.find_first_not_of("AL") == std::string::npos,
+        node.name(), ".pattern is \"", encoder.pattern.substr(0, 40),
+        "\", letters A (softmax attention) and L (linear) were needed");
+  encoder.image_size = node.size("image_size", 224, kLargestImage);
+  encoder.patch = node.size("patch_size", 14);
+  encoder.hidden = node.size("hidden_size", 64);
+  encoder.layers = node.size("num_hidden_layers", 4, kLargestDepth);
+  encoder.heads = node.size("num_attention_heads", 4);
+  encoder.mlp = node.size("intermediate_size", 4 * encoder.hidden);
+  encoder.norm_eps = node.number("layer_norm_eps", 1e-5f, 0.0f, 1.0f);
+  encoder.meta_tokens = node.size("meta_tokens", 4, kLargestDepth);
+  return encoder;
+}
+
+void check_encoder(const EncoderConfig& encoder, const std::string& name) {
+  check(encoder.hidden % encoder.heads == 0, name, ": width ", encoder.hidden,
+        " does not divide into ", encoder.heads, " heads");
+  check(encoder.patch <= encoder.image_size, name, ": patch ", encoder.patch,
+        " is larger than the image, ", encoder.image_size);
+}
+
 EncoderConfig encoder_from(const Node& node) {
+  if (node.has("pattern")) {
+    const EncoderConfig encoder = hybrid_from(node);
+    check_encoder(encoder, node.name());
+    return encoder;
+  }
   // the builder's presets; overriding hidden_size does not change the preset's MLP width
   static const std::map<std::string, Preset> presets = {{"tiny", {192, 12, 3}},
                                                         {"small", {384, 12, 6}},
@@ -113,10 +144,7 @@ EncoderConfig encoder_from(const Node& node) {
   encoder.heads = node.size("num_attention_heads", preset->second.heads);
   encoder.mlp = node.size("intermediate_size", 4 * preset->second.hidden);
   encoder.norm_eps = node.number("layer_norm_eps", 1e-12f, 0.0f, 1.0f);
-  check(encoder.hidden % encoder.heads == 0, node.name(), ": width ", encoder.hidden,
-        " does not divide into ", encoder.heads, " heads");
-  check(encoder.patch <= encoder.image_size, node.name(), ": patch ", encoder.patch,
-        " is larger than the image, ", encoder.image_size);
+  check_encoder(encoder, node.name());
   return encoder;
 }
 
@@ -197,10 +225,94 @@ void check_fit(const Config& config, const std::string& where) {
       "the predictor's result", config.latent(), "the latent width");
 }
 
+// dimension `at` of a tensor's shape, where that is known and fits
+i64 told(const TensorShapes* shapes, const std::string& name, int at, i64 otherwise) {
+  if (shapes == nullptr) return otherwise;
+  const Shape shape = shapes->shape(name);
+  if (shape.rank() <= at || shape[at] < 1 || shape[at] > kLargestSize) return otherwise;
+  return shape[at];
+}
+
+// the side of a square of so many patches, or what the file says
+i64 side_of(i64 patches, i64 otherwise) {
+  const auto side = static_cast<i64>(std::sqrt(static_cast<double>(patches)));
+  return side * side == patches ? side : otherwise;
+}
+
+Config config_from_converter(const Node& root, const TensorShapes* shapes) {
+  const std::string type = root.string("encoder_type", "vit");
+  check(type == "vit" || type == "hybrid", root.name(), ".encoder_type is \"", type,
+        "\", vit or hybrid was needed");
+  root.must_be("channels", 3);
+  const std::string in_encoder = "encoder.embeddings.";
+  Config config;
+  EncoderConfig& e = config.encoder;
+  e.hidden = root.size("encoder_hidden");
+  e.layers = root.size("encoder_layers", std::nullopt, kLargestDepth);
+  e.heads = root.size("encoder_heads");
+  e.mlp = root.size("encoder_inter");
+  if (type == "hybrid") {
+    e.norm_eps = 1e-5f;
+    e.meta_tokens = root.size("meta_tokens", std::nullopt, kLargestDepth);
+    e.pattern = "ALAL";
+    if (shapes != nullptr) {
+      e.pattern.clear();
+      for (i64 i = 0; i < e.layers; ++i) {
+        const std::string name =
+            text("encoder.encoder.layer.", i, ".attention.attention.query.bias");
+        e.pattern += shapes->shape(name).rank() == 0 ? 'L' : 'A';
+      }
+    }
+  }
+  e.patch = told(shapes, in_encoder + "patch_embeddings.projection.weight", 3,
+                 root.size("patch_size", 14));
+  e.image_size = root.size("image_size", 224, kLargestImage);
+  const i64 tokens = told(shapes, in_encoder + "position_embeddings", 1, 0);
+  if (tokens > e.leading()) {
+    e.image_size = e.patch * side_of(tokens - e.leading(), e.image_size / e.patch);
+  }
+  check_encoder(e, root.name());
+
+  const i64 latent = root.size("latent_dim");
+  PredictorConfig& p = config.predictor;
+  p.window = told(shapes, "predictor.pos_embedding", 1, 3);
+  p.input = p.output = latent;
+  p.hidden = root.size("predictor_hidden");
+  p.depth = root.size("predictor_layers", std::nullopt, kLargestDepth);
+  p.heads = root.size("predictor_heads");
+  const i64 inner = root.size("predictor_inner_dim");
+  check(inner % p.heads == 0, root.name(), ".predictor_inner_dim is ", inner,
+        ", which does not divide into ", p.heads, " heads");
+  p.head_dim = inner / p.heads;
+  p.mlp = root.size("predictor_inter");
+  // the slim models' predictor gives its own width, which pred_proj takes
+  p.output = told(shapes, "pred_proj.net.0.weight", 1, p.hidden);
+
+  ActionEncoderConfig& action = config.action;
+  action.input = root.size("action_dim");
+  action.input = told(shapes, "action_encoder.patch_embed.weight", 1, action.input);
+  action.smoothed = told(shapes, "action_encoder.patch_embed.weight", 0, 10);
+  action.output = latent;
+  const i64 wide = told(shapes, "action_encoder.embed.0.weight", 0, 4 * latent);
+  check(wide % latent == 0, root.name(), ": the action encoder's ", wide,
+        " units are no multiple of the latent's ", latent);
+  action.mlp_scale = wide / latent;
+  config.projector = {.input = e.hidden,
+                      .hidden = told(shapes, "projector.net.0.weight", 0, 2048),
+                      .output = latent};
+  config.pred_proj = {.input = p.output,
+                      .hidden = told(shapes, "pred_proj.net.0.weight", 0, 2048),
+                      .output = latent};
+  check_fit(config, root.name());
+  return config;
+}
+
 }  // namespace
 
-Config config_from_json(const json& root_value, const std::string& where) {
+Config config_from_json(const json& root_value, const std::string& where,
+                        const TensorShapes* shapes) {
   const Node root(root_value, where);
+  if (root.has("encoder_type")) return config_from_converter(root, shapes);
   for (const char* key : {"encoder", "predictor", "action_encoder"}) {
     check(root.has(key), where, ": ", key, " is missing");
   }
@@ -257,7 +369,15 @@ json json_from_config(const Config& config) {
         {"smoothed_dim", config.action.smoothed},
         {"mlp_scale", config.action.mlp_scale}}},
   };
-  if (e.norm_eps != 1e-12f) root["encoder"]["layer_norm_eps"] = std::stod(text(e.norm_eps));
+  if (e.hybrid()) {
+    root["encoder"] = {{"_target_", "orrery.HybridEncoder"}, {"pattern", e.pattern},
+                       {"meta_tokens", e.meta_tokens},       {"patch_size", e.patch},
+                       {"image_size", e.image_size},         {"hidden_size", e.hidden},
+                       {"num_hidden_layers", e.layers},      {"num_attention_heads", e.heads},
+                       {"intermediate_size", e.mlp}};
+  }
+  if (e.norm_eps != (e.hybrid() ? 1e-5f : 1e-12f))
+    root["encoder"]["layer_norm_eps"] = std::stod(text(e.norm_eps));
   const auto put_head = [&](const char* key, const HeadConfig& head) {
     if (!head.present) return;
     json node = {{"_target_", module + "MLP"},

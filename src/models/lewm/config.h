@@ -2,16 +2,21 @@
 
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 
 #include "base/types.h"
 #include "ops/activation.h"
+#include "tensor/shape.h"
 
 namespace orrery::lewm {
 
 // Sizes of a LeWM (Maes et al., "LeWorldModel", arXiv:2603.19312), as its config.json tells them.
 // The defaults are the published PushT model: 18,034,478 parameters.
 
-// transformers' ViT without pooler: pre-norm, exact GELU, query/key/value with bias
+// transformers' ViT without pooler: pre-norm, exact GELU, query/key/value with bias. Or its hybrid
+// with linear attention (the published "ALAL" models): tokens are [CLS, meta tokens, patches], and
+// layers whose letter is L have ops/linear_attention.h in place of softmax attention, their query,
+// key and value without bias.
 struct EncoderConfig {
   i64 image_size = 224;
   i64 patch = 14;
@@ -20,7 +25,16 @@ struct EncoderConfig {
   i64 heads = 3;
   i64 mlp = 768;
   float norm_eps = 1e-12f;
+  std::string pattern = "";  // of A and L, repeated over the layers; empty: A everywhere
+  i64 meta_tokens = 0;
 
+  bool hybrid() const { return !pattern.empty(); }
+  bool linear(i64 layer) const {
+    return hybrid() && pattern[static_cast<std::size_t>(layer) % pattern.size()] == 'L';
+  }
+  // tokens before the patches, and all of the training image
+  i64 leading() const { return 1 + meta_tokens; }
+  i64 tokens() const { return leading() + grid() * grid(); }
   i64 head_dim() const { return hidden / heads; }
   i64 grid() const { return image_size / patch; }  // patches along a side of the training image
   i64 patch_inputs() const { return 3 * patch * patch; }
@@ -72,11 +86,24 @@ struct Config {
   i64 latent() const { return projector.present ? projector.output : encoder.hidden; }
 };
 
+// What a file of weights tells that a configuration may leave out.
+struct TensorShapes {
+  virtual ~TensorShapes() = default;
+  // of the tensor with this released name; rank 0 when there is none
+  virtual Shape shape(const std::string& name) const = 0;
+};
+
 // From config.json, in the form with `_target_` nodes or the older flat form (which implies
 // BatchNorm in the heads). Unknown keys are ignored; a value that would change the arithmetic in a
 // way not supported is an error, and so are sizes that do not fit each other. `where` names the
 // file in messages.
-Config config_from_json(const nlohmann::json& root, const std::string& where);
+//
+// A third form is that of the slim and hybrid models' converter (`encoder_type`, `latent_dim`): it
+// says nothing of the heads' hidden width (2048 unless the shapes tell), of the pattern (ALAL), nor
+// of the predictor's window (3), and its picture and patch are always 224 and 14: shapes overrule
+// them.
+Config config_from_json(const nlohmann::json& root, const std::string& where,
+                        const TensorShapes* shapes = nullptr);
 Config read_config(const std::filesystem::path& path);
 
 // The form with `_target_` nodes, which the official loader instantiates.

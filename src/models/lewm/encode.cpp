@@ -7,6 +7,7 @@
 #include "ops/attention.h"
 #include "ops/image.h"
 #include "ops/layer_norm.h"
+#include "ops/linear_attention.h"
 #include "ops/norm_linear.h"
 #include "ops/strided.h"
 
@@ -30,7 +31,7 @@ template <typename Act>
 void lay_out_rows(Arena& arena, const Config& config, const EncoderState& state,
                   EncoderRows<Act>& to) {
   const EncoderConfig& e = config.encoder;
-  const i64 rows = state.chunk * (1 + state.grid_h * state.grid_w);
+  const i64 rows = state.chunk * (e.leading() + state.grid_h * state.grid_w);
   to.qkv = arena.take<Act, 2>({rows, 3 * e.hidden});
   to.attended = arena.take<Act, 2>({rows, e.hidden});
   to.hidden = arena.take<Act, 2>({rows, e.mlp});
@@ -40,14 +41,14 @@ void lay_out_rows(Arena& arena, const Config& config, const EncoderState& state,
 void lay_out(Arena& arena, const Model& model, EncoderState& state) {
   const Config& config = model.config();
   const EncoderConfig& e = config.encoder;
-  const i64 patches = state.grid_h * state.grid_w;
-  state.positions = arena.take<float, 2>({1 + patches, e.hidden});
+  const i64 patches = state.grid_h * state.grid_w, tokens = e.leading() + patches;
+  state.positions = arena.take<float, 2>({tokens, e.hidden});
   state.patches = arena.take<float, 3>({state.chunk, patches, e.patch_inputs()});
   if (model.narrow()) {
     state.byte_patches = arena.take<bf16, 3>({state.chunk, patches, e.patch_inputs()});
   }
-  state.tokens = arena.take<float, 3>({state.chunk, 1 + patches, e.hidden});
-  state.normed = arena.take<float, 2>({state.chunk * (1 + patches), e.hidden});
+  state.tokens = arena.take<float, 3>({state.chunk, tokens, e.hidden});
+  state.normed = arena.take<float, 2>({state.chunk * tokens, e.hidden});
   state.cls = arena.take<float, 2>({state.chunk, e.hidden});
   if (model.narrow()) {
     lay_out_rows(arena, config, state, state.narrow);
@@ -71,18 +72,19 @@ i64 chunk_of(const Context& ctx, const Model& model, i64 tokens, i64 frames) {
   return (frames + chunks - 1) / chunks;
 }
 
-// positions for this grid, the CLS token added to the first; made by the host, once
+// positions for this grid, the CLS and meta tokens added to theirs; made by the host, once
 void fill_positions(Context& ctx, const Model& model, EncoderState& state) {
   const EncoderConfig& e = model.config().encoder;
   const Encoder& encoder = model.weights().tensors.encoder;
-  Tensor positions = Tensor::zeros<float>({1 + state.grid_h * state.grid_w, e.hidden});
+  const i64 leading = e.leading();
+  Tensor positions = Tensor::zeros<float>({leading + state.grid_h * state.grid_w, e.hidden});
   const auto rows = positions.view<float, 2>();
   const i64 trained = e.grid();
   // transformers' rule: taken as they are when the number of patches agrees and the image is square
   const bool as_trained =
       state.grid_h * state.grid_w == trained * trained && state.height == state.width;
-  const View<const float, 2> grid = encoder.positions.slice(0, 1, 1 + trained * trained);
-  const View<float, 2> target = rows.slice(0, 1, rows.size(0));
+  const View<const float, 2> grid = encoder.positions.slice(0, leading, e.tokens());
+  const View<float, 2> target = rows.slice(0, leading, rows.size(0));
   if (as_trained) {
     std::copy_n(grid.data(), grid.numel(), target.data());
   } else {
@@ -91,6 +93,11 @@ void fill_positions(Context& ctx, const Model& model, EncoderState& state) {
                  target.reshaped<3>({state.grid_h, state.grid_w, e.hidden}));
   }
   for (i64 d = 0; d < e.hidden; ++d) rows(0, d) = encoder.positions(0, d) + encoder.cls(d);
+  for (i64 t = 1; t < leading; ++t) {
+    for (i64 d = 0; d < e.hidden; ++d) {
+      rows(t, d) = encoder.positions(t, d) + encoder.meta(t - 1, d);
+    }
+  }
   ctx.upload(state.positions.data(), positions.bytes(),
              static_cast<std::size_t>(positions.byte_count()));
   ctx.synchronize();
@@ -120,9 +127,13 @@ void encoder_block(Context& ctx, const Model& model, i64 layer, EncoderState& st
   };
   const i64 queries = cls_only ? 1 : tokens;
   const auto attended = scratch.attended.slice(0, 0, frames * queries);
-  attention(ctx, heads(0, queries), heads(1, tokens), heads(2, tokens),
-            1.0f / std::sqrt(static_cast<float>(e.head_dim())), false,
-            View<Act, 4>(attended.data(), {frames, queries, e.heads, e.head_dim()}));
+  const View<Act, 4> mixed(attended.data(), {frames, queries, e.heads, e.head_dim()});
+  if (!e.linear(layer)) {
+    attention(ctx, heads(0, queries), heads(1, tokens), heads(2, tokens),
+              1.0f / std::sqrt(static_cast<float>(e.head_dim())), false, mixed);
+  } else if constexpr (std::is_same_v<Act, float>) {  // a model refuses others
+    linear_attention(ctx, heads(0, queries), heads(1, tokens), heads(2, tokens), mixed);
+  }
 
   // from here on only the rows that were queries
   const View<float, 2> stream(x.data(), {frames * queries, e.hidden},
@@ -145,8 +156,8 @@ template <typename Act>
 void encode_patches(Context& ctx, const Model& model, EncoderState& state, i64 frames,
                     PatchRows given, View<float, 2> latents, const Probe* probe) {
   const EncoderConfig& e = model.config().encoder;
-  const i64 patches = state.patches.size(1);
-  const i64 tokens = 1 + patches;
+  const i64 patches = state.patches.size(1), leading = e.leading();
+  const i64 tokens = leading + patches;
   const auto see = [&](const char* stage, i64 layer, View<const float, 2> rows) {
     if (probe != nullptr) (*probe)(stage, layer, rows);
   };
@@ -161,13 +172,13 @@ void encode_patches(Context& ctx, const Model& model, EncoderState& state, i64 f
   }
   see("patch_embedding", -1, embedded);
 
-  // every frame: the CLS token's row, then the patches, positions added
+  // every frame: the rows of CLS and meta tokens, then the patches, positions added
   const auto stream = state.tokens.slice(0, 0, frames);
   const View<const float, 3> positions(state.positions.data(), {frames, tokens, e.hidden},
                                        {0, e.hidden, 1});
-  copy(ctx, positions.slice(1, 0, 1), stream.slice(1, 0, 1));
-  add(ctx, embedded.reshaped<3>({frames, patches, e.hidden}), positions.slice(1, 1, tokens),
-      stream.slice(1, 1, tokens));
+  copy(ctx, positions.slice(1, 0, leading), stream.slice(1, 0, leading));
+  add(ctx, embedded.reshaped<3>({frames, patches, e.hidden}), positions.slice(1, leading, tokens),
+      stream.slice(1, leading, tokens));
   see("encoder_input", -1, stream.as_rows());
 
   for (i64 layer = 0; layer < e.layers; ++layer) {
@@ -226,7 +237,7 @@ EncoderState make_encoder_state(Context& ctx, const Model& model, i64 height, i6
   state.width = width;
   state.grid_h = height / e.patch;
   state.grid_w = width / e.patch;
-  state.chunk = chunk_of(ctx, model, 1 + state.grid_h * state.grid_w, frames);
+  state.chunk = chunk_of(ctx, model, e.leading() + state.grid_h * state.grid_w, frames);
 
   Arena measure;
   lay_out(measure, model, state);

@@ -35,9 +35,9 @@ struct HeadRows {
 // Rows between an encoder's products; Act is bf16 for a narrow model, else float.
 template <typename Act>
 struct EncoderRows {
-  View<Act, 2> qkv;       // [chunk * (1 + patches), 3 D]
-  View<Act, 2> attended;  // [chunk * (1 + patches), D]
-  View<Act, 2> hidden;    // [chunk * (1 + patches), mlp]
+  View<Act, 2> qkv;       // [chunk * tokens, 3 D]
+  View<Act, 2> attended;  // [chunk * tokens, D]
+  View<Act, 2> hidden;    // [chunk * tokens, mlp]
   HeadRows<Act> head;     // [chunk, .]
 };
 
@@ -48,12 +48,12 @@ struct EncoderState {
   i64 grid_h = 0, grid_w = 0;
   i64 chunk = 0;  // frames encoded together
 
-  View<float, 2>
-      positions;  // [1 + patches, D], interpolated for this grid; the CLS token is added to its row
+  View<float, 2> positions;    // [tokens, D], interpolated for this grid; CLS and meta tokens are
+                               // added to theirs
   View<float, 3> patches;      // [chunk, patches, 3 * patch^2], normalised
   View<bf16, 3> byte_patches;  // the same as bytes, of a narrow model
-  View<float, 3> tokens;       // [chunk, 1 + patches, D], the residual stream
-  View<float, 2> normed;       // [chunk * (1 + patches), D]
+  View<float, 3> tokens;       // [chunk, tokens, D], the residual stream
+  View<float, 2> normed;       // [chunk * tokens, D]
   View<float, 2> cls;          // [chunk, D]
   EncoderRows<float> wide;     // one of the two is there
   EncoderRows<bf16> narrow;

@@ -92,7 +92,7 @@ void initialize_scaled(Weights& weights, u64 seed, const std::array<float, 3>& c
       const i64 inputs = spec.shape.numel() / spec.shape[0];
       const float factor = 1.0f / (kPublished * std::sqrt(static_cast<float>(inputs)));
       for (float& value : values) value *= factor;
-    } else if (ends_with(spec.name, "position_embeddings") || ends_with(spec.name, "cls_token")) {
+    } else if (ends_with(spec.name, "position_embeddings") || ends_with(spec.name, "_token")) {
       for (float& value : values) value *= kPositions / kPublished;
     }
     if (ends_with(spec.name, "patch_embeddings.projection.weight")) projection = values;

@@ -79,6 +79,8 @@ void Model::fold_byte_patch(Context& ctx) {
 
 Model::Model(Context& ctx, Weights given, Precision precision)
     : weights_(std::move(given)), precision_(precision) {
+  check(!config().encoder.hybrid() || ctx.device() == Device::cpu,
+        "a hybrid encoder with linear attention runs on the CPU only, so far");
   const Tensors& t = weights_.tensors;
   tensors_ = t;
   if (ctx.device() != Device::cpu) {

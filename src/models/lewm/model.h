@@ -32,7 +32,8 @@ class Model {
   // know f32, tf32 and bf16: int8 and fp8 stand for bf16 there, because a plan goes through them
   // again and again and their errors add up. Maps of a few inputs (the actions') stay f32: rounding
   // the actions themselves would be the largest error of all, and nothing is saved.
-  // A CPU context knows f32 only.
+  // A CPU context knows f32 only. A hybrid encoder on a CUDA device is an Error: linear attention
+  // is the CPU's.
   Model(Context& ctx, Weights weights, Precision precision = Precision::f32);
 
   const Config& config() const { return weights_.config; }

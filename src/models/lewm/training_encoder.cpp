@@ -7,6 +7,7 @@
 #include "ops/elementwise.h"
 #include "ops/image.h"
 #include "ops/layer_norm.h"
+#include "ops/linear_attention.h"
 #include "ops/strided.h"
 
 namespace orrery::lewm {
@@ -37,7 +38,8 @@ View<float, 2> query_rows(View<float, 2> rows, i64 tokens, i64 queries) {
 
 // some outputs of a layer
 nn::Dense outputs_of(const nn::Dense& layer, i64 begin, i64 end) {
-  return {layer.weight.slice(0, begin, end), layer.bias.slice(0, begin, end)};
+  return {layer.weight.slice(0, begin, end),
+          layer.bias ? layer.bias.slice(0, begin, end) : layer.bias};
 }
 
 nn::FeedForward feed_forward_of(const EncoderLayer& layer) {
@@ -64,10 +66,16 @@ void layer_forward(Context& ctx, const EncoderConfig& config, const EncoderLayer
               query_rows(state.normed, tokens, queries),
               query_rows(state.qkv, tokens, queries).slice(1, 0, dim));
   }
-  nn::attention(ctx, encoder.precision, part_of(state.qkv, 0, config, frames, tokens, queries),
-                part_of(state.qkv, 1, config, frames, tokens, tokens),
-                part_of(state.qkv, 2, config, frames, tokens, tokens), attention_scale(config),
-                false, heads_of(state.attended, config, frames, queries), state.log_sum);
+  const auto q = part_of(state.qkv, 0, config, frames, tokens, queries);
+  const auto k = part_of(state.qkv, 1, config, frames, tokens, tokens);
+  const auto v = part_of(state.qkv, 2, config, frames, tokens, tokens);
+  const auto out = heads_of(state.attended, config, frames, queries);
+  if (state.linear) {
+    linear_attention(ctx, q, k, v, out);
+  } else {
+    nn::attention(ctx, encoder.precision, q, k, v, attention_scale(config), false, out,
+                  state.log_sum);
+  }
   nn::dense(ctx, encoder.precision, layer.output, state.attended, state.middle,
             query_rows(x, tokens, queries));
   nn::feed_forward(ctx, encoder.precision, feed_forward_of(layer), config.norm_eps, {},
@@ -90,14 +98,19 @@ void layer_backward(Context& ctx, const EncoderConfig& config, const EncoderLaye
   nn::dense_backward(ctx, encoder.precision, layer.output, gradient.output, state.attended, dy,
                      dnarrow);
   const View<float, 2> dqkv(encoder.dwide.data(), {frames * tokens, 3 * dim});
-  nn::attention_backward(
-      ctx, encoder.precision, part_of(state.qkv, 0, config, frames, tokens, queries),
-      part_of(state.qkv, 1, config, frames, tokens, tokens),
-      part_of(state.qkv, 2, config, frames, tokens, tokens), attention_scale(config), false,
-      heads_of(state.attended, config, frames, queries), state.log_sum,
-      heads_of(dnarrow, config, frames, queries), part_of(dqkv, 0, config, frames, tokens, queries),
-      part_of(dqkv, 1, config, frames, tokens, tokens),
-      part_of(dqkv, 2, config, frames, tokens, tokens));
+  const auto part = [&](View<float, 2> joint, i64 index) {
+    return part_of(joint, index, config, frames, tokens, index == 0 ? queries : tokens);
+  };
+  const auto out = heads_of(state.attended, config, frames, queries);
+  const auto dout = heads_of(dnarrow, config, frames, queries);
+  if (state.linear) {
+    linear_attention_backward(ctx, part(state.qkv, 0), part(state.qkv, 1), part(state.qkv, 2), out,
+                              dout, part(dqkv, 0), part(dqkv, 1), part(dqkv, 2));
+  } else {
+    nn::attention_backward(ctx, encoder.precision, part(state.qkv, 0), part(state.qkv, 1),
+                           part(state.qkv, 2), attention_scale(config), false, out, state.log_sum,
+                           dout, part(dqkv, 0), part(dqkv, 1), part(dqkv, 2));
+  }
 
   const View<float, 2> dnormed = encoder.dnarrow;
   if (queries == tokens) {
@@ -124,7 +137,7 @@ TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64
   state.precision = precision;
   const i64 dim = config.hidden;
   state.frames = frames;
-  state.tokens = 1 + config.grid() * config.grid();
+  state.tokens = config.tokens();
   const i64 rows = frames * state.tokens;
   state.patches = arena.take<float, 3>({frames, state.tokens, config.patch_inputs()});
   state.table = arena.take<float, 2>({state.tokens, dim});
@@ -138,7 +151,8 @@ TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64
     layer.rstd = arena.take<float, 1>({rows});
     layer.qkv = arena.take<float, 2>({rows, 3 * dim});
     layer.attended = arena.take<float, 2>({query_count, dim});
-    layer.log_sum = arena.take<float, 3>({frames, config.heads, layer.queries});
+    layer.linear = config.linear(i);
+    if (!layer.linear) layer.log_sum = arena.take<float, 3>({frames, config.heads, layer.queries});
     layer.middle = arena.take<float, 2>({query_count, dim});
     layer.feed_forward = nn::take_feed_forward(arena, query_count, dim, config.mlp, precision);
     layer.output = arena.take<float, 2>({query_count, dim});
@@ -156,20 +170,24 @@ TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64
 void encoder_forward(Context& ctx, const EncoderConfig& config, const Encoder& encoder,
                      View<const u8, 4> pixels, TrainingEncoderState& state) {
   const i64 dim = config.hidden, frames = state.frames, tokens = state.tokens;
+  const i64 leading = config.leading();
   const i64 grid_h = pixels.size(1) / config.patch, grid_w = pixels.size(2) / config.patch;
   check(pixels.size(0) == frames, "encoder: ", pixels.size(0),
         " frames came, the state has room for ", frames);
-  check(pixels.size(1) == pixels.size(2) && grid_h * grid_w == tokens - 1, "encoder: frames of ",
-        pixels.size(1), "x", pixels.size(2), " have ", grid_h * grid_w,
-        " patches; training needs squares with ", tokens - 1);
+  check(pixels.size(1) == pixels.size(2) && grid_h * grid_w == tokens - leading,
+        "encoder: frames of ", pixels.size(1), "x", pixels.size(2), " have ", grid_h * grid_w,
+        " patches; training needs squares with ", tokens - leading);
 
-  patch_rows_from_bytes(ctx, pixels, config.patch, state.patches.slice(1, 1, tokens));
-  // the table: position and CLS, or position and the patch projection's bias
-  const View<const float, 3> bias(encoder.patch.bias.data(), {1, tokens - 1, dim}, {0, 0, 1});
+  patch_rows_from_bytes(ctx, pixels, config.patch, state.patches.slice(1, leading, tokens));
+  // the table: position and CLS or meta token, or position and the patch projection's bias
+  const View<const float, 3> bias(encoder.patch.bias.data(), {1, tokens - leading, dim}, {0, 0, 1});
   const View<float, 3> table = state.table.reshaped<3>({1, tokens, dim});
   copy(ctx, encoder.positions.reshaped<3>({1, tokens, dim}), table);
   add_to(ctx, encoder.cls.reshaped<3>({1, 1, dim}), table.slice(1, 0, 1));
-  add_to(ctx, bias, table.slice(1, 1, tokens));
+  if (leading > 1) {
+    add_to(ctx, encoder.meta.reshaped<3>({1, leading - 1, dim}), table.slice(1, 1, leading));
+  }
+  add_to(ctx, bias, table.slice(1, leading, tokens));
   copy(ctx, View<const float, 3>(state.table.data(), {frames, tokens, dim}, {0, dim, 1}),
        state.embedded.reshaped<3>({frames, tokens, dim}));
   nn::dense(ctx, state.precision, {encoder.patch.weight, {}}, state.patches.as_rows(),
@@ -188,6 +206,7 @@ void encoder_backward(Context& ctx, const EncoderConfig& config, const Encoder& 
                       const Encoder& gradient, View<const float, 2> dcls,
                       TrainingEncoderState& state) {
   const i64 dim = config.hidden, frames = state.frames, tokens = state.tokens;
+  const i64 leading = config.leading();
   // only CLS has a gradient after the last layer
   fill(ctx, 0.0f, state.dx.flat());
   layer_norm_backward(ctx, state.layers.back().output, encoder.norm.weight, state.mean, state.rstd,
@@ -198,7 +217,8 @@ void encoder_backward(Context& ctx, const EncoderConfig& config, const Encoder& 
     layer_backward(ctx, config, encoder.layers[i], gradient.layers[i], x, state.layers[i], state);
   }
 
-  // sums over frames give positions, CLS and bias; the zero row of CLS adds nothing to the weight
+  // sums over frames give positions, CLS, meta tokens and bias; the zero rows of the tokens that
+  // are no patches add nothing to the weight
   nn::dense_backward(ctx, state.precision, {encoder.patch.weight, {}}, {gradient.patch.weight, {}},
                      state.patches.as_rows(), state.dx, {});
   const View<float, 2> sums = state.table;
@@ -206,7 +226,8 @@ void encoder_backward(Context& ctx, const EncoderConfig& config, const Encoder& 
   add_column_sums(ctx, state.dx.reshaped<2>({frames, tokens * dim}), sums.flat());
   add_scaled(ctx, 1.0f, sums.flat(), gradient.positions.flat());
   add_scaled(ctx, 1.0f, sums[0], gradient.cls);
-  add_column_sums(ctx, sums.slice(0, 1, tokens), gradient.patch.bias);
+  if (leading > 1) add_scaled(ctx, 1.0f, sums.slice(0, 1, leading).flat(), gradient.meta.flat());
+  add_column_sums(ctx, sums.slice(0, leading, tokens), gradient.patch.bias);
 }
 
 }  // namespace orrery::lewm

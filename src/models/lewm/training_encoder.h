@@ -10,10 +10,11 @@ namespace orrery::lewm {
 
 // Training of the vision transformer. Only the CLS token is used after the last layer, so there
 // queries, the output projection and the MLP are computed for CLS alone; keys and values need every
-// token. F frames, N = 1 + patches tokens, D width.
+// token. F frames, N tokens, D width.
 
 struct EncoderLayerState {
   i64 queries = 0;            // N, or 1 in the last layer
+  bool linear = false;        // linear attention, which keeps no log_sum
   View<float, 2> normed;      // [F N, D]
   View<float, 1> mean, rstd;  // [F N]
   View<float, 2> qkv;         // [F N, 3 D]
@@ -27,7 +28,7 @@ struct EncoderLayerState {
 struct TrainingEncoderState {
   Precision precision = Precision::f32;  // of products
   i64 frames = 0, tokens = 0;
-  View<float, 3> patches;   // [F, N, 3 patch^2]; the row of CLS stays zero
+  View<float, 3> patches;   // [F, N, 3 patch^2]; rows of CLS and meta tokens stay zero
   View<float, 2> table;     // [N, D] what every frame adds to its patches
   View<float, 2> embedded;  // [F N, D]
   std::vector<EncoderLayerState> layers;

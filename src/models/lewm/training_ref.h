@@ -179,9 +179,36 @@ class Model {
     return out;
   }
 
+  static Matrix linear_attention(const Matrix& q, const Matrix& k, const Matrix& v, i64 tokens,
+                                 i64 heads) {
+    const auto phi = [](double u) { return u > 0 ? u + 1.0 : std::exp(u); };
+    const i64 dim = q.cols / heads;
+    Matrix out(q.rows, q.cols);
+    for (i64 r = 0; r < q.rows; ++r) {
+      const i64 first = r / tokens * tokens;
+      for (i64 h = 0; h < heads; ++h) {
+        double total = 1e-6;
+        std::vector<double> weights;
+        for (i64 s = first; s < first + tokens; ++s) {
+          double weight = 0;
+          for (i64 d = h * dim; d < (h + 1) * dim; ++d) weight += phi(q(r, d)) * phi(k(s, d));
+          weights.push_back(weight);
+          total += weight;
+        }
+        for (i64 s = first; s < first + tokens; ++s) {
+          for (i64 d = h * dim; d < (h + 1) * dim; ++d) {
+            out(r, d) += weights[static_cast<std::size_t>(s - first)] / total * v(s, d);
+          }
+        }
+      }
+    }
+    return out;
+  }
+
   Matrix encode(View<const u8, 4> pixels) const {
     const EncoderConfig& c = config_.encoder;
-    const i64 patches = c.grid() * c.grid(), tokens = 1 + patches, count = pixels.size(0);
+    const i64 patches = c.grid() * c.grid(), tokens = c.tokens(), count = pixels.size(0);
+    const i64 leading = c.leading();
     Matrix rows(count * patches, c.patch_inputs());
     for (i64 n = 0; n < count; ++n) {
       for (i64 p = 0; p < patches; ++p) {
@@ -201,15 +228,19 @@ class Model {
       const i64 n = r / tokens, token = r % tokens;
       for (i64 d = 0; d < c.hidden; ++d) {
         x(r, d) = positions[token * c.hidden + d] +
-                  (token == 0 ? cls[d] : embedded(n * patches + token - 1, d));
+                  (token == 0        ? cls[d]
+                   : token < leading ? at("encoder.meta_token")[(token - 1) * c.hidden + d]
+                                     : embedded(n * patches + token - leading, d));
       }
     }
     for (i64 i = 0; i < c.layers; ++i) {
       const std::string name = text("encoder.encoder.layer.", i, ".");
       const Matrix u = layer_norm(name + "layernorm_before", x, c.norm_eps);
       const std::string part = name + "attention.attention.";
-      const Matrix mixed = attention(linear(part + "query", u), linear(part + "key", u),
-                                     linear(part + "value", u), tokens, c.heads, false);
+      const Matrix q = linear(part + "query", u), k = linear(part + "key", u),
+                   v = linear(part + "value", u);
+      const Matrix mixed = c.linear(i) ? linear_attention(q, k, v, tokens, c.heads)
+                                       : attention(q, k, v, tokens, c.heads, false);
       x = sum(x, linear(name + "attention.output.dense", mixed));
       const Matrix w =
           linear(name + "intermediate.dense", layer_norm(name + "layernorm_after", x, c.norm_eps));

@@ -67,6 +67,13 @@ std::vector<Setting> settings() {
   one.predictor.window = 1;
   all.push_back({"history of one frame", one, {3, 0}, 4});
   all.push_back({"two steps from two frames, projections", projected, {2, 2}});
+  // linear attention in the last layer, where only CLS asks, and before it
+  Config hybrid = small_config();
+  hybrid.encoder.layers = 3;
+  hybrid.encoder.norm_eps = 1e-5f;
+  hybrid.encoder.pattern = "LA";
+  hybrid.encoder.meta_tokens = 2;
+  all.push_back({"hybrid encoder", hybrid});
   return all;
 }
 

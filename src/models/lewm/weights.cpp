@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <deque>
+#include <map>
 #include <utility>
 
 #include "base/error.h"
+#include "io/json.h"
 #include "io/tensors.h"
 
 namespace orrery::lewm {
@@ -41,10 +44,11 @@ class Walk {
     return layer;
   }
   // layers whose weights lie one after the other, then their biases: one matrix
-  nn::Dense joined(const std::array<std::string, 3>& names, i64 outputs, i64 inputs) {
+  nn::Dense joined(const std::array<std::string, 3>& names, i64 outputs, i64 inputs, bool bias) {
     std::array<View<float, 2>, 3> weights;
     std::array<View<float, 1>, 3> biases;
     for (std::size_t i = 0; i < 3; ++i) weights[i] = matrix(names[i] + ".weight", outputs, inputs);
+    if (!bias) return {View<float, 2>(weights[0].data(), {3 * outputs, inputs}), {}};
     for (std::size_t i = 0; i < 3; ++i) biases[i] = vector(names[i] + ".bias", outputs);
     return {View<float, 2>(weights[0].data(), {3 * outputs, inputs}),
             View<float, 1>(biases[0].data(), {3 * outputs})};
@@ -67,10 +71,10 @@ class Walk {
 };
 
 Encoder walk_encoder(Walk& walk, const EncoderConfig& config) {
-  const i64 dim = config.hidden;
-  const i64 tokens = 1 + config.grid() * config.grid();
+  const i64 dim = config.hidden, tokens = config.tokens(), meta = config.meta_tokens;
   Encoder encoder;
   encoder.cls = walk.vector("encoder.embeddings.cls_token", dim, {1, 1, dim});
+  if (meta > 0) encoder.meta = walk.matrix("encoder.meta_token", meta, dim, {1, meta, dim});
   encoder.positions =
       walk.matrix("encoder.embeddings.position_embeddings", tokens, dim, {1, tokens, dim});
   encoder.patch = walk.dense("encoder.embeddings.patch_embeddings.projection", dim,
@@ -80,8 +84,8 @@ Encoder walk_encoder(Walk& walk, const EncoderConfig& config) {
     const std::string attention = name + "attention.attention.";
     EncoderLayer layer;
     layer.before = walk.norm(name + "layernorm_before", dim);
-    layer.qkv =
-        walk.joined({attention + "query", attention + "key", attention + "value"}, dim, dim);
+    layer.qkv = walk.joined({attention + "query", attention + "key", attention + "value"}, dim, dim,
+                            !config.linear(i));
     layer.output = walk.dense(name + "attention.output.dense", dim, dim);
     layer.after = walk.norm(name + "layernorm_after", dim);
     layer.up = walk.dense(name + "intermediate.dense", config.mlp, dim);
@@ -178,6 +182,26 @@ bool replace_first(std::string& name, const std::string& from, const std::string
 std::string canonical_name(const std::string& given) {
   std::string name = given;
   if (name.rfind("model.", 0) == 0) name.erase(0, 6);
+  // the hybrid models' own names -> those of their converter
+  for (const auto& [from, to] : {std::pair{"encoder.cls_token", "encoder.embeddings.cls_token"},
+                                 {"encoder.pos_embed", "encoder.embeddings.position_embeddings"}}) {
+    if (name == from) return to;
+  }
+  replace_first(name, "encoder.patch_embed.proj.",
+                "encoder.embeddings.patch_embeddings.projection.");
+  replace_first(name, "encoder.norm.", "encoder.layernorm.");
+  if (name.rfind("encoder.blocks.", 0) == 0) {
+    replace_first(name, "encoder.blocks.", "encoder.encoder.layer.");
+    replace_first(name, ".norm1.", ".layernorm_before.") ||
+        replace_first(name, ".norm2.", ".layernorm_after.") ||
+        replace_first(name, ".mlp.0.", ".intermediate.dense.") ||
+        replace_first(name, ".mlp.2.", ".output.dense.") ||
+        replace_first(name, ".attn.q_proj.", ".attention.attention.query.") ||
+        replace_first(name, ".attn.k_proj.", ".attention.attention.key.") ||
+        replace_first(name, ".attn.v_proj.", ".attention.attention.value.") ||
+        replace_first(name, ".attn.out_proj.", ".attention.output.dense.");
+    return name;
+  }
   if (name.rfind("encoder.layers.", 0) != 0) return name;
   // transformers 5 -> the released names
   replace_first(name, "encoder.layers.", "encoder.encoder.layer.");
@@ -219,17 +243,66 @@ Weights::Weights(const Config& given) : config(given) {
   tensors = bind(config, parameters.data<float>(), buffers.data<float>());
 }
 
-Weights weights_from_tensors(const Config& config, const TensorMap& given,
-                             const std::string& where) {
-  std::map<std::string, const Tensor*> found;
-  for (const auto& [name, tensor] : given) {
-    // a Lightning checkpoint carries the loss's constants beside the model
-    if (name.rfind("sigreg.", 0) == 0 || name.rfind("model.sigreg.", 0) == 0) continue;
-    const std::string canonical = canonical_name(name);
-    check(found.emplace(canonical, &tensor).second, where, ": tensor ", canonical,
-          " is there twice");
+namespace {
+
+bool begins_with(const std::string& name, const char* start) { return name.rfind(start, 0) == 0; }
+
+// rows of a tensor, of equally many parts
+Tensor third_of(const Tensor& joint, i64 part) {
+  const Tensor values = joint.converted(DType::f32);
+  std::vector<i64> sizes;
+  for (int d = 0; d < joint.shape().rank(); ++d) sizes.push_back(joint.shape()[d]);
+  sizes[0] /= 3;
+  const auto count = static_cast<std::size_t>(joint.numel() / 3);
+  return Tensor::of<float>(Shape(sizes),
+                           {values.data<float>() + static_cast<std::size_t>(part) * count, count});
+}
+
+// The tensors of a model under their released names. A Lightning checkpoint carries the loss's
+// constants beside the model, a hybrid one a map of its encoder that nothing uses.
+class Named : public TensorShapes {
+ public:
+  Named(const TensorMap& given, const std::string& where) {
+    for (const auto& [name, tensor] : given) {
+      if (begins_with(name, "sigreg.") || begins_with(name, "model.sigreg.")) continue;
+      const std::string canonical = canonical_name(name);
+      if (begins_with(canonical, "encoder.proj.")) continue;
+      if (add_thirds(canonical, tensor)) continue;
+      check(found.emplace(canonical, &tensor).second, where, ": tensor ", canonical,
+            " is there twice");
+    }
   }
 
+  Shape shape(const std::string& name) const override {
+    const auto at = found.find(name);
+    return at == found.end() ? Shape{} : at->second->shape();
+  }
+
+  std::map<std::string, const Tensor*> found;
+
+ private:
+  // PyTorch's MultiheadAttention keeps query, key and value in one
+  bool add_thirds(const std::string& name, const Tensor& tensor) {
+    const std::string joint = ".attn.in_proj_";
+    const auto at = name.find(joint);
+    if (at == std::string::npos || tensor.shape().rank() < 1 || tensor.shape()[0] % 3 != 0) {
+      return false;
+    }
+    const std::string kind = name.substr(at + joint.size());
+    static constexpr const char* kParts[] = {"query.", "key.", "value."};
+    for (const i64 part : {0, 1, 2}) {
+      thirds_.push_back(third_of(tensor, part));
+      found.emplace(name.substr(0, at) + ".attention.attention." + kParts[part] + kind,
+                    &thirds_.back());
+    }
+    return true;
+  }
+
+  std::deque<Tensor> thirds_;
+};
+
+Weights weights_from_named(const Config& config, const std::map<std::string, const Tensor*>& found,
+                           const std::string& where) {
   // a file can claim sizes for which the model would not fit memory: compare shapes before taking
   // any
   const Layout layout = layout_of(config);
@@ -270,6 +343,13 @@ Weights weights_from_tensors(const Config& config, const TensorMap& given,
     weights.batches_tracked = at->second->converted(DType::int64).data<i64>()[0];
   }
   return weights;
+}
+
+}  // namespace
+
+Weights weights_from_tensors(const Config& config, const TensorMap& given,
+                             const std::string& where) {
+  return weights_from_named(config, Named(given, where).found, where);
 }
 
 TensorMap tensors_from_weights(const Weights& weights) {
@@ -321,7 +401,10 @@ Weights load_model(const std::filesystem::path& path) {
   const std::filesystem::path config = file.parent_path() / "config.json";
   check(std::filesystem::exists(config), config.string(), " does not exist; it must lie beside ",
         file.string());
-  return weights_from_tensors(read_config(config), read_tensors(file), file.string());
+  const TensorMap tensors = read_tensors(file);
+  const Named named(tensors, file.string());
+  return weights_from_named(config_from_json(read_json(config), config.string(), &named),
+                            named.found, file.string());
 }
 
 }  // namespace orrery::lewm

@@ -16,8 +16,8 @@ namespace orrery::lewm {
 
 struct EncoderLayer {
   nn::Norm before;  // before attention
-  nn::Dense
-      qkv;  // [3 D, D]: query, key, value one after the other, so that one product serves all three
+  nn::Dense qkv;  // [3 D, D]: query, key, value one after the other, so that one product serves all
+                  // three; linear attention has no bias
   nn::Dense output;  // [D, D]
   nn::Norm after;    // before the MLP
   nn::Dense up;      // [mlp, D]
@@ -26,7 +26,8 @@ struct EncoderLayer {
 
 struct Encoder {
   View<float, 1> cls;        // [D]
-  View<float, 2> positions;  // [1 + grid^2, D], the first for CLS
+  View<float, 2> meta;       // [meta tokens, D], empty without
+  View<float, 2> positions;  // [tokens, D], the first for CLS
   nn::Dense patch;           // [D, 3 * patch^2], inputs ordered channel, row, column
   std::vector<EncoderLayer> layers;
   nn::Norm norm;
