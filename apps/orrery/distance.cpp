@@ -40,7 +40,6 @@ class Narrator : public train::DistanceObserver {
 };
 
 void learn(const Options& options) {
-  const lewm::Weights weights = lewm::load_model(options.model);
   const auto statistics = lewm::statistics_of_model(options.model);
   check(options.frameskip || statistics, options.model,
         " has no statistics.json to tell its frameskip; give --frameskip");
@@ -49,7 +48,7 @@ void learn(const Options& options) {
   const auto folder = std::filesystem::is_directory(given) ? given : given.parent_path();
 
   Context ctx({.threads = options.threads});
-  const lewm::Model model(ctx, weights);
+  const lewm::Model model(ctx, lewm::load_model(options.model));
   const auto episodes = open_episodes(options.data);
   train::DistanceReport report;
   Narrator narrator;

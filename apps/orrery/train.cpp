@@ -8,6 +8,7 @@
 #include "device/peak_memory.h"
 #include "eval/examiners.h"
 #include "io/json.h"
+#include "models/lewm/presets.h"
 #include "progress.h"
 #include "rank_options.h"
 #include "train/loop.h"
@@ -19,7 +20,7 @@ namespace orrery::cli {
 namespace {
 
 struct Options {
-  std::string data, config, output;
+  std::string data, config, preset, output;
   bool resume = false;
   bool json = false;
   std::optional<i64> steps;
@@ -57,6 +58,9 @@ class Narrator : public train::Observer {
     for (const train::LossTerm& term : train::kLossTerms) {
       if (report.losses.*term.value == 0) continue;
       note << "  " << term.name << " " << report.losses.*term.value;
+    }
+    for (const train::NamedLoss& added : report.losses.added) {
+      note << "  " << added.name << " " << added.value;
     }
     progress_->update(step - first_, note.str());
   }
@@ -118,17 +122,23 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
   if (options.seed) run.settings.seed = *options.seed;
   if (!options.precision.empty()) run.settings.precision = precision_from(options.precision);
 
+  if (!options.preset.empty()) {
+    check(!has_model, options.config, " has a model, and so has --preset ", options.preset,
+          "; one of them was needed");
+    run.model = lewm::preset(options.preset);
+  }
   train::settle(run.settings, run.model);
   train::Recorded data(options.data, run.settings, train::Ranks(&ranks));
   const i64 block = run.settings.frameskip * data.action_width();
   if (!has_model) {
-    // the published model, for the data's actions and frames
+    // a published model, for the data's actions and frames
     run.model.action.input = block;
     run.model.encoder.image_size = data.image_size();
   }
   check(run.model.action.input == block, options.data, " has actions of ", data.action_width(),
         " numbers, with frameskip ", run.settings.frameskip, " a block of ", block,
         "; the model takes blocks of ", run.model.action.input);
+  train::add_learned_losses(run.settings, run.model);
   if (run.settings.steps == 0) {
     run.settings.steps = run.settings.epochs * (data.training_windows() / run.settings.batch);
   }
@@ -199,6 +209,11 @@ void add_train(CLI::App& app, int& result) {
   verb->add_option("--data", options->data, "recording (stable-worldmodel HDF5)")->required();
   verb->add_option("--config", options->config,
                    "JSON with `model` and `training`; without it the published model");
+  std::string names;
+  for (const std::string& name : lewm::preset_names()) names += (names.empty() ? "" : ", ") + name;
+  verb->add_option("--preset", options->preset,
+                   "a published model in place of `model`: " + names +
+                       ", or slim_<Z>d_<E>e_<P>p and hybrid_<H>d_<E>_<P> with other numbers");
   verb->add_option("--output", options->output, "folder for the model and the run")->required();
   verb->add_flag("--resume", options->resume,
                  "go on from the folder's checkpoint, if there is one");

@@ -208,15 +208,16 @@ class Student {
     lewm::head_backward(ctx, head_.config, head_.tensors, head_.bound(gradient.data()), {}, pairs_,
                         state_, dguess_, dpairs_);
     const double norm = std::sqrt(sum_of_squares(ctx, gradient));
-    adamw_step(ctx, adamw, number, static_cast<float>(std::min(1.0, 1.0 / (norm + 1e-6))), gradient,
-               head_.parameters.view<float, 1>(), m_.view<float, 1>(), v_.view<float, 1>());
+    adamw_step(ctx, adamw, {}, number, static_cast<float>(std::min(1.0, 1.0 / (norm + 1e-6))),
+               gradient, head_.parameters.view<float, 1>(), m_.view<float, 1>(),
+               v_.view<float, 1>());
     return sum / static_cast<double>(count);
   }
 
  private:
   void lay_out(Arena& arena, i64 batch) {
     pairs_ = arena.take<float, 2>({batch, head_.config.input});
-    state_ = lewm::take_head(arena, head_.config, batch);
+    state_ = lewm::take_head(arena, head_.config, batch, Precision::f32);
     guess_ = arena.take<float, 2>({batch, 1});
     dguess_ = arena.take<float, 2>({batch, 1});
     dpairs_ = arena.take<float, 2>({batch, head_.config.input});

@@ -9,6 +9,7 @@ std::vector<Measure> measures_of(const ValidationReport& report) {
     const double value = report.losses.*term.value;
     if (value != 0) measures.push_back({term.name, value});
   }
+  for (const NamedLoss& added : report.losses.added) measures.push_back({added.name, added.value});
   measures.push_back({"total", report.losses.total});
   measures.push_back({"latent_std", report.latent_std, true});
   measures.push_back({"effective_rank", report.effective_rank, true});

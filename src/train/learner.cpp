@@ -69,13 +69,16 @@ void Learner::begin(BatchSource& source) {
     lewm::initialize(weights_.moving, settings_.seed);
   }
   if (average_) average_->moving = copy_of(weights_.moving);
+  for (const AddedLoss& added : settings_.losses.added) added.loss->begin(settings_.seed);
 }
 
-double Learner::next_learning_rate() const {
-  const Schedule schedule{settings_.lr, warmup_steps(settings_.warmup_fraction, settings_.steps),
+double Learner::learning_rate(double base) const {
+  const Schedule schedule{base, warmup_steps(settings_.warmup_fraction, settings_.steps),
                           settings_.steps};
   return schedule.learning_rate(optimiser_.steps);
 }
+
+double Learner::next_learning_rate() const { return learning_rate(settings_.lr); }
 
 StepReport Learner::step(BatchSource& source) {
   const StepSettings settings{.losses = settings_.losses,
@@ -89,7 +92,9 @@ StepReport Learner::step(BatchSource& source) {
   // batches are counted over the whole run: each has windows, directions and masks of its own
   const i64 first = optimiser_.steps * settings_.accumulate;
   StepReport report;
+  LearningStep learning{.schedule = learning_rate(1.0), .clip = settings_.clip, .share = share_};
   begin_gradient(ctx_, optimiser_);
+  for (const AddedLoss& added : settings_.losses.added) added.loss->begin_step(ctx_);
   for (i64 i = first; i < first + settings_.accumulate && report.finite; ++i) {
     draw_directions(settings_.seed, i + 1, losses_.directions());
     const lewm::PassMode mode{
@@ -99,6 +104,10 @@ StepReport Learner::step(BatchSource& source) {
   }
   if (report.finite) update(ctx_, settings, weights_.moving, optimiser_, report, share_.sums);
   if (report.finite && average_) move_average();
+  learning.batches = report.batches;
+  for (const AddedLoss& added : settings_.losses.added) {
+    if (report.finite) added.loss->end_step(ctx_, learning);
+  }
   return report;
 }
 
@@ -162,6 +171,9 @@ TensorMap Learner::contents() const {
     contents.emplace("average.parameters", average_->moving.parameters.clone());
     contents.emplace("average.buffers", average_->moving.buffers.clone());
   }
+  for (const AddedLoss& added : settings_.losses.added) {
+    for (auto& [name, tensor] : added.loss->contents()) contents.emplace(name, tensor.clone());
+  }
   return contents;
 }
 
@@ -177,6 +189,7 @@ void Learner::restore(const TensorMap& contents, const std::string& where) {
     restore_tensor(contents, "average.buffers", where, average_->moving.buffers);
     average_->moving.batches_tracked = weights_.moving.batches_tracked;
   }
+  for (const AddedLoss& added : settings_.losses.added) added.loss->restore(contents, where);
 }
 
 void Learner::take_from_rank_0() {

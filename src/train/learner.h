@@ -66,6 +66,7 @@ class Learner {
   };
   void move_average();
   void settle(BatchSource& source, Settling& weights);
+  double learning_rate(double base) const;
 
   Context& ctx_;
   const TrainingSettings& settings_;

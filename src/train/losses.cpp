@@ -246,7 +246,8 @@ void LossState::lay_out(Arena& arena, const LossSettings& settings) {
 }
 
 LossValues losses(Context& ctx, const LossSettings& settings, const LossInputs& in,
-                  LossState& state, const BatchShare& share) {
+                  LossState& state) {
+  const BatchShare& share = in.share;
   const Values emb = in.emb;
   check(emb.sizes() == state.demb_.sizes() && in.pred.sizes() == state.dpred_.sizes(),
         "losses: latents are ", emb.shape(), " and predictions ", in.pred.shape(),
@@ -319,7 +320,25 @@ LossValues losses(Context& ctx, const LossSettings& settings, const LossInputs& 
     state.demb_.data()[i] = static_cast<float>(dz.data()[i]);
   }
   for (const LossTerm& term : kLossTerms) values.total += weights.*term.weight * values.*term.value;
+  for (const AddedLoss& added : settings.added) {
+    const double value = added.loss->value_and_gradient(
+        ctx, in, added.weight, {state.demb_, state.dpred_, state.drolled_});
+    values.added.push_back({added.loss->name(), value});
+    values.total += added.weight * value;
+  }
   return values;
+}
+
+void add_to_mean(LossValues& mean, const LossValues& newest, i64 count) {
+  const double share = 1.0 / static_cast<double>(count);
+  const auto join = [&](double& value, double other) { value += share * (other - value); };
+  for (const LossTerm& term : kLossTerms) join(mean.*term.value, newest.*term.value);
+  join(mean.total, newest.total);
+  mean.added.resize(newest.added.size());
+  for (std::size_t i = 0; i < mean.added.size(); ++i) {
+    mean.added[i].name = newest.added[i].name;
+    join(mean.added[i].value, newest.added[i].value);
+  }
 }
 
 }  // namespace orrery::train

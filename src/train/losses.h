@@ -1,11 +1,15 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "device/context.h"
 #include "device/memory.h"
 #include "models/lewm/training.h"
 #include "ops/batch_share.h"
 #include "tensor/arena.h"
 #include "tensor/view.h"
+#include "train/batch_loss.h"
 
 namespace orrery::train {
 
@@ -41,6 +45,12 @@ struct LossSettings {
   LossWeights weights;
   int knots = 17;
   i64 projections = 1024;
+  std::vector<AddedLoss> added = {};  // losses of one's own
+};
+
+struct NamedLoss {
+  std::string name;
+  double value = 0;
 };
 
 // The terms before weighting, and their weighted sum. Terms of weight 0 are not computed, but for
@@ -56,7 +66,11 @@ struct LossValues {
   double cov = 0;
   double cov_time = 0;
   double total = 0;
+  std::vector<NamedLoss> added = {};  // in the order of the settings
 };
+
+// The mean of `count` values, the newest of which joins it: exactly that one when it is the first.
+void add_to_mean(LossValues& mean, const LossValues& newest, i64 count);
 
 // One of the weighted terms with its place in the two structures: for logs and configurations.
 struct LossTerm {
@@ -86,13 +100,6 @@ struct LossSizes {
   explicit LossSizes(const lewm::TrainingState& state);
 };
 
-// What a loss is computed from.
-struct LossInputs {
-  View<const float, 3> emb;     // [B, T, D]
-  View<const float, 3> pred;    // [B, S, D]
-  View<const float, 3> rolled;  // [B, K-1, D], empty with one step
-};
-
 // Memory of the losses of as many windows as are here, taken once.
 class LossState {
  public:
@@ -104,8 +111,7 @@ class LossState {
   lewm::LossGradient gradient() const { return {demb_, dpred_, drolled_}; }
 
  private:
-  friend LossValues losses(Context&, const LossSettings&, const LossInputs&, LossState&,
-                           const BatchShare&);
+  friend LossValues losses(Context&, const LossSettings&, const LossInputs&, LossState&);
   void lay_out(Arena& arena, const LossSettings& settings);
 
   LossSizes sizes_;
@@ -123,6 +129,6 @@ class LossState {
 // All terms but SIGReg are summed in double in a fixed order. With a share of a batch every process
 // gets the values of the whole batch, and their gradient for its windows. steady
 LossValues losses(Context& ctx, const LossSettings& settings, const LossInputs& in,
-                  LossState& state, const BatchShare& share = {});
+                  LossState& state);
 
 }  // namespace orrery::train

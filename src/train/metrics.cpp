@@ -23,6 +23,7 @@ void add_losses(json& line, const LossValues& losses) {
     // terms of weight 0 are not computed
     if (losses.*term.value != 0) line[term.name] = number(losses.*term.value);
   }
+  for (const NamedLoss& added : losses.added) line[added.name] = number(added.value);
   line["total"] = number(losses.total);
 }
 

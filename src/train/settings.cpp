@@ -1,9 +1,12 @@
 #include "train/settings.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <variant>
+
+#include "train/inverse_dynamics.h"
 
 namespace orrery::train {
 
@@ -39,6 +42,10 @@ std::map<std::string, Field> fields_of(TrainingSettings& s) {
       {"batch", Whole{&s.batch, 2, 65536}},
       {"accumulate", Whole{&s.accumulate, 1, 65536}},
       {"num_steps", Whole{&s.num_steps, 0, 1024}},
+      {"objective", Name{&s.objective}},
+      {"inverse_dynamics_hidden", Whole{&s.inverse_dynamics_hidden, 0, 65536}},
+      {"inverse_dynamics_lr", Real{&s.inverse_dynamics_lr, 0.0, 10.0}},
+      {"inverse_dynamics_weight", Real{&s.inverse_dynamics_weight, 0.0, kMostWeight}},
       {"history", Whole{&s.history, 0, 1024}},
       {"prediction_steps", Whole{&s.unroll.steps, 1, 1024}},
       {"prediction_context", Whole{&s.unroll.context, 0, 1024}},
@@ -107,6 +114,13 @@ void read_field(const json& value, const Field& field, const std::string& name) 
 TrainingSettings settings_from_json(const json& node, const std::string& where) {
   check(node.is_object(), where, ": training is ", node.type_name(), ", an object was needed");
   TrainingSettings settings;
+  // the objective first, so that other keys may differ from it
+  if (node.contains("objective")) {
+    const json& name = node.at("objective");
+    check(name.is_string(), where, ": training.objective is ", name.dump().substr(0, 40),
+          ", text was needed");
+    choose_objective(settings, name.get<std::string>());
+  }
   const auto fields = fields_of(settings);
   for (const auto& [key, value] : node.items()) {
     const std::string name = where + ": training." + key;
@@ -127,6 +141,8 @@ TrainingSettings settings_from_json(const json& node, const std::string& where) 
   check(settings.initialization == "published" || settings.initialization == "scaled", where,
         ": training.initialization is ", settings.initialization,
         ", published or scaled was needed");
+  check(settings.inverse_dynamics_hidden > 0 || settings.inverse_dynamics_weight == 0, where,
+        ": training.inverse_dynamics_weight needs inverse_dynamics_hidden");
   return settings;
 }
 
@@ -156,6 +172,34 @@ std::set<std::string> settings_free_to_change() {
     names.insert(text("training.", key));
   }
   return names;
+}
+
+void choose_objective(TrainingSettings& settings, const std::string& name) {
+  check(name == "lewm" || name == "pldm", "the objective is \"", name.substr(0, 40),
+        "\", lewm or pldm was needed");
+  settings.objective = name;
+  settings.losses.weights = {};
+  settings.inverse_dynamics_hidden = 0;
+  settings.inverse_dynamics_weight = 0;
+  if (name == "lewm") return;
+  settings.losses.weights = {
+      .sigreg = 0, .temporal_alignment = 0.2, .std = 18, .std_time = 0.7, .cov = 12};
+  settings.inverse_dynamics_hidden = 512;
+}
+
+void add_learned_losses(TrainingSettings& settings, const lewm::Config& model) {
+  std::vector<AddedLoss>& added = settings.losses.added;
+  const bool there = std::any_of(added.begin(), added.end(), [](const AddedLoss& one) {
+    return one.loss->name() == InverseDynamics::kName;
+  });
+  if (settings.inverse_dynamics_hidden > 0 && !there) {
+    added.push_back({std::make_shared<InverseDynamics>(
+                         model.latent(), model.action.input,
+                         InverseDynamics::Settings{.hidden = settings.inverse_dynamics_hidden,
+                                                   .lr = settings.inverse_dynamics_lr,
+                                                   .weight_decay = settings.weight_decay}),
+                     settings.inverse_dynamics_weight});
+  }
 }
 
 void settle(TrainingSettings& settings, lewm::Config& model) {

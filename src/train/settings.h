@@ -36,7 +36,12 @@ struct TrainingSettings {
   // that BatchNorm's running statistics are theirs. 0, as published: those of the last steps, which
   // lag behind while weights move fast.
   i64 settle_batches = 0;
+  // lewm or pldm: where the weights of the terms begin, and whether inverse dynamics is learned
+  std::string objective = "lewm";
   LossSettings losses;
+  i64 inverse_dynamics_hidden = 0;  // width of its head (published 512); 0: none
+  double inverse_dynamics_lr = 5e-5;
+  double inverse_dynamics_weight = 0;  // of its gradient by the latents
   u64 seed = 3072;
   std::string initialization = "published";  // or "scaled", for narrow encoders
   double validation_fraction = 0.1;          // of the episodes
@@ -70,8 +75,19 @@ nlohmann::json json_from_settings(const TrainingSettings& settings);
 // "training.log_every" and others that a resumed run may change: they do not reach the weights.
 std::set<std::string> settings_free_to_change();
 
+// What an objective starts from; other settings stay. Error: a name other than lewm and pldm.
+//
+//   lewm   prediction 1, SIGReg 0.09
+//   pldm   prediction 1, std 18, cov 12, temporal_alignment 0.2, std_time 0.7 (Sobal et al. as
+//          stable-worldmodel publishes it), and an inverse dynamics head of 512 that reads only
+void choose_objective(TrainingSettings& settings, const std::string& name);
+
 // Makes both whole: the model's predictor sees `history` frames, and windows have the frames that
 // it and its prediction steps need. Doing so twice changes nothing.
 void settle(TrainingSettings& settings, lewm::Config& model);
+
+// The losses that the settings ask for and that learn something themselves join the added ones:
+// inverse dynamics. The model must have its sizes. Doing so twice changes nothing.
+void add_learned_losses(TrainingSettings& settings, const lewm::Config& model);
 
 }  // namespace orrery::train

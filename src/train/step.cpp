@@ -21,16 +21,10 @@ void add_gradient(Context& ctx, const StepSettings& settings, const lewm::PassMo
                   const Batch& batch, lewm::Weights& weights, lewm::TrainingState& state,
                   LossState& loss_state, Optimiser& optimiser, StepReport& report) {
   lewm::forward(ctx, weights, state, mode, batch.pixels, batch.actions);
-  const LossValues values = losses(
-      ctx, settings.losses, {state.emb(), state.pred(), state.rolled()}, loss_state, mode.share);
-  // a running mean: exactly the values themselves when there is one batch
+  const LossInputs in = {state.emb(), state.pred(), state.rolled(), batch.actions, mode.share};
+  const LossValues values = losses(ctx, settings.losses, in, loss_state);
   ++report.batches;
-  const double share = 1.0 / static_cast<double>(report.batches);
-  for (const LossTerm& term : kLossTerms) {
-    double& mean = report.losses.*term.value;
-    mean += share * (values.*term.value - mean);
-  }
-  report.losses.total += share * (values.total - report.losses.total);
+  add_to_mean(report.losses, values, report.batches);
   report.finite = report.finite && std::isfinite(values.total);
   if (!report.finite) return;
   lewm::backward(ctx, weights, state, loss_state.gradient(),

@@ -73,13 +73,8 @@ ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, 
     const Batch batch = source.validation_batch(index);
     lewm::forward(ctx, weights, state, {.training = false, .share = share}, batch.pixels,
                   batch.actions);
-    const LossValues values =
-        losses(ctx, settings, {state.emb(), state.pred(), state.rolled()}, loss_state, share);
-    const auto part = 1.0 / static_cast<double>(batches);
-    for (const LossTerm& term : kLossTerms) {
-      report.losses.*term.value += part * values.*term.value;
-    }
-    report.losses.total += part * values.total;
+    const LossInputs in = {state.emb(), state.pred(), state.rolled(), batch.actions, share};
+    add_to_mean(report.losses, losses(ctx, settings, in, loss_state), index + 1);
     covariance.add(state.emb().as_rows());
   }
   if (share.sums != nullptr) covariance.add_up(*share.sums);

@@ -7,6 +7,7 @@
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "tests/golden/shared.h"
+#include "train/inverse_dynamics.h"
 #include "train/losses.h"
 
 namespace orrery {
@@ -126,6 +127,31 @@ TEST(GoldenLosses, PldmTotal) {
   golden.expect_value("loss", values.total);
   golden.expect_values("grad_z_of_loss", state.gradient().emb.data());
   golden.expect_values("grad_pred_of_loss", state.gradient().pred.data());
+}
+
+TEST(GoldenLosses, InverseDynamics) {
+  ORRERY_NEEDS_SHARED(folder());
+  Context ctx;
+  const Golden golden("pldm");
+  const auto z = golden["z"].view<float, 3>();
+  const auto actions = golden["action"].view<float, 3>();
+  train::InverseDynamics idm(z.size(2), actions.size(2),
+                             {.hidden = golden["idm.net.0.bias"].size(0)});
+  const auto layout = lewm::layout_of_head("idm", idm.head().config);
+  for (const auto& spec : layout.specs) {
+    std::copy_n(golden[spec.name].data<float>(), spec.shape.numel(),
+                idm.head().parameters.data<float>() + spec.offset);
+  }
+  std::vector<float> dz(static_cast<std::size_t>(z.numel()));
+  idm.begin_step(ctx);
+  const double value = idm.value_and_gradient(ctx, {.emb = z, .actions = actions}, 1.0,
+                                              {View<float, 3>(dz.data(), z.sizes()), {}, {}});
+  golden.expect_value("idm_loss", value);
+  golden.expect_values("grad_z_of_idm_loss", dz.data());
+  for (const auto& spec : layout.specs) {
+    golden.expect_values("grad_idm_of_idm_loss." + spec.name.substr(4),
+                         idm.gradient().data() + spec.offset);
+  }
 }
 
 }  // namespace

@@ -183,10 +183,8 @@ std::string canonical_name(const std::string& given) {
   std::string name = given;
   if (name.rfind("model.", 0) == 0) name.erase(0, 6);
   // the hybrid models' own names -> those of their converter
-  for (const auto& [from, to] : {std::pair{"encoder.cls_token", "encoder.embeddings.cls_token"},
-                                 {"encoder.pos_embed", "encoder.embeddings.position_embeddings"}}) {
-    if (name == from) return to;
-  }
+  if (name == "encoder.cls_token") return "encoder.embeddings.cls_token";
+  if (name == "encoder.pos_embed") return "encoder.embeddings.position_embeddings";
   replace_first(name, "encoder.patch_embed.proj.",
                 "encoder.embeddings.patch_embeddings.projection.");
   replace_first(name, "encoder.norm.", "encoder.layernorm.");

@@ -1,0 +1,60 @@
+#pragma once
+
+#include "device/memory.h"
+#include "models/lewm/side_head.h"
+#include "models/lewm/training_head.h"
+#include "ops/adamw.h"
+#include "tensor/arena.h"
+#include "train/batch_loss.h"
+
+namespace orrery::train {
+
+// PLDM's inverse dynamics: which actions lead from a latent to the next one.
+//
+//   mean over windows, t = 0 .. T-2 and numbers of (head([z_t+1; z_t]) - a_t)^2
+//
+// head: Linear 2D -> hidden, LayerNorm, GELU, Linear -> A. It learns by an AdamW of its own from
+// the whole gradient; the weight of the loss says how much of it reaches the latents, and is 0 as
+// published: the head then only reads. NaN in an action counts as 0. tolerant: f32; steady
+class InverseDynamics final : public BatchLoss {
+ public:
+  struct Settings {
+    i64 hidden = 512;
+    double lr = 5e-5;  // at the top of the schedule
+    double weight_decay = 1e-3;
+  };
+  InverseDynamics(i64 latent, i64 action, const Settings& settings);
+
+  std::string name() const override { return kName; }
+  double value_and_gradient(Context& ctx, const LossInputs& in, double weight,
+                            const LossSlopes& slopes) override;
+  void begin(u64 seed) override;
+  void begin_step(Context& ctx) override;
+  void end_step(Context& ctx, const LearningStep& step) override;
+  TensorMap contents() const override;
+  void restore(const TensorMap& contents, const std::string& where) override;
+
+  static constexpr const char* kName = "inverse_dynamics";
+  lewm::SideHead& head() { return head_; }
+  View<const float, 1> gradient() const { return gradient_.view<float, 1>(); }
+
+ private:
+  void make_room(i64 rows);
+  void lay_out(Arena& arena, i64 rows);
+
+  Settings settings_;
+  lewm::SideHead head_;
+  Tensor gradient_, m_, v_;
+  i64 steps_ = 0;
+
+  // memory of one batch size; P pairs
+  i64 rows_ = 0;
+  Block memory_;
+  View<float, 2> pairs_;  // [P, 2D]
+  lewm::HeadState state_;
+  View<float, 2> guess_;   // [P, A]
+  View<float, 2> dguess_;  // [P, A]
+  View<float, 2> dpairs_;  // [P, 2D]
+};
+
+}  // namespace orrery::train
