@@ -141,6 +141,7 @@ struct ConvertArguments {
   std::string file, output, format, codec, shuffle = "byte";
   std::string layout = "release";
   int level = 5;
+  i64 image_size = 0;
   std::vector<std::string> columns;
   bool json = false;
   ConvertOptions options;
@@ -170,8 +171,7 @@ void convert(ConvertArguments& arguments) {
   ConvertOptions& options = arguments.options;
   for (const std::string& words : arguments.columns) options.columns.push_back(choice_from(words));
   if (!arguments.format.empty()) options.write.format = episode_format_from(arguments.format);
-  options.write.layout =
-      arguments.layout == "current" ? RecordingLayout::current : RecordingLayout::release;
+  options.write.layout = recording_layout_from(arguments.layout).value();
   if (!arguments.codec.empty()) {
     const std::string& shuffle = arguments.shuffle;
     options.write.blosc = BloscSettings{.codec = *blosc_codec_from(arguments.codec),
@@ -180,7 +180,7 @@ void convert(ConvertArguments& arguments) {
                                                    : shuffle == "byte" ? BloscShuffle::byte
                                                                        : BloscShuffle::none};
   }
-  const auto episodes = open_episodes(arguments.file);
+  const auto episodes = open_episodes(arguments.file, {.image_size = arguments.image_size});
   const i64 count = options.episodes < 0 ? episodes->count() : options.episodes;
   Progress progress("converting", count, "episodes");
   stop_requested();  // from here on Ctrl-C is an orderly end
@@ -232,13 +232,14 @@ struct ReadArguments {
   std::string pixels = "pixels", action = "action";
   WindowShape shape;
   i64 batch = 64, batches = 200;
+  i64 image_size = 0;
   int threads = 2;
   u64 seed = 0;
   bool json = false;
 };
 
 void read(const ReadArguments& arguments) {
-  const auto episodes = open_episodes(arguments.file);
+  const auto episodes = open_episodes(arguments.file, {.image_size = arguments.image_size});
   const Windows windows(*episodes, arguments.shape);
   LoaderOptions options = {.batch = arguments.batch,
                            .seed = arguments.seed,
@@ -308,9 +309,12 @@ void add_data(CLI::App& app, int&) {
       ->delimiter(',');
   sub->add_option("--first", converting->options.first_episode, "episode to begin with");
   sub->add_option("--episodes", converting->options.episodes, "how many, -1 for all");
-  sub->add_option("--layout", converting->layout, "HDF5: release or current")
-      ->check(CLI::IsMember({"release", "current"}))
+  sub->add_option("--layout", converting->layout, "HDF5: release, current or packed")
+      ->check(CLI::IsMember({"release", "current", "packed"}))
       ->capture_default_str();
+  sub->add_option("--image-size", converting->image_size,
+                  "a side of pictures that are drawn [as recorded]")
+      ->check(CLI::Range(1, 1024));
   sub->add_flag("--earliest", converting->options.write.earliest,
                 "HDF5 for libraries older than 1.10");
   sub->add_option("--codec", converting->codec, "Blosc's codec; by default the published one")
@@ -355,6 +359,9 @@ void add_data(CLI::App& app, int&) {
   sub->add_option("--batch", reading->batch, "windows a batch")->capture_default_str();
   sub->add_option("--batches", reading->batches, "how many")->capture_default_str();
   sub->add_option("--threads", reading->threads, "that read ahead")->capture_default_str();
+  sub->add_option("--image-size", reading->image_size,
+                  "a side of pictures that are drawn [as recorded]")
+      ->check(CLI::Range(1, 1024));
   sub->add_option("--seed", reading->seed, "of the order")->capture_default_str();
   sub->add_flag("--json", reading->json, "print one JSON object");
   sub->callback([reading] { read(*reading); });

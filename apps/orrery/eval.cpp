@@ -82,8 +82,11 @@ class TemporaryFolder {
 // published noise, from a seed that is far from those people record training data with.
 std::unique_ptr<Episodes> starts_for(Context& ctx, const Options& options, u64 seed, i64 image_size,
                                      const std::filesystem::path& folder) {
-  if (!options.data.empty()) return open_episodes(options.data);
   const auto environment = make_environment(options.environment);
+  if (!options.data.empty()) {
+    // drawn pictures, of the size that the model will be shown
+    return open_episodes(options.data, {.image_size = environment->frame_height()});
+  }
   std::vector<float> action(static_cast<std::size_t>(environment->action_dim()));
   check(environment->expert_action(action), options.environment,
         " has no scripted expert to record starts and goals with: give --data");

@@ -25,7 +25,9 @@ struct Options {
   ResetArguments reset;
   RankOptions ranks;
   std::string output;
-  std::string layout = "release";
+  std::string layout;  // empty: as it suits the columns
+  bool no_pixels = false;
+  bool compact = false;
   std::vector<std::string> demonstrations;
   std::string fold, without_fold;
   float noise = 0;
@@ -95,8 +97,12 @@ void run(Options& options) {
   } catch (...) {
     return dist::take_no_part(*world, std::current_exception());
   }
-  options.recording.layout =
-      options.layout == "current" ? RecordingLayout::current : RecordingLayout::release;
+  options.recording.columns = options.compact     ? RecordedColumns::least
+                              : options.no_pixels ? RecordedColumns::all_but_pixels
+                                                  : RecordedColumns::all;
+  const bool has_pixels = options.recording.columns == RecordedColumns::all;
+  if (options.layout.empty()) options.layout = has_pixels ? "release" : "packed";
+  options.recording.layout = recording_layout_from(options.layout).value();
   std::optional<Progress> progress;
   if (world->rank() == 0) progress.emplace("recording", options.recording.episodes, "episodes");
   stop_requested();  // from here on Ctrl-C is an orderly end
@@ -162,10 +168,19 @@ void add_record(CLI::App& app, int&) {
       ->excludes(fold);
   verb->add_flag("--in-place", options->in_place,
                  "replay where it was recorded, not turned and shifted");
-  verb->add_option("--layout", options->layout,
-                   "release: compressed, chunks of 100 frames; current: plain, a chunk a row")
-      ->check(CLI::IsMember({"release", "current"}))
+  auto* no_pixels = verb->add_flag("--no-pixels", options->no_pixels,
+                                   "without pictures: they are drawn when they are read");
+  verb->add_flag("--compact", options->compact,
+                 "without pictures, and only action, state (float32), step and episode")
+      ->excludes(no_pixels);
+  verb->add_option("--bits", recording.bits,
+                   "significant bits of --compact: 24 is float32, 16 a third smaller")
+      ->check(CLI::Range(8, 24))
       ->capture_default_str();
+  verb->add_option("--layout", options->layout,
+                   "release: frames compressed, in chunks of 100; current: plain, a chunk a row; "
+                   "packed: everything compressed [release; without pictures: packed]")
+      ->check(CLI::IsMember({"release", "current", "packed"}));
   verb->add_option("--threads", options->threads, "0: all cores");
   options->ranks.add_to(*verb);
   verb->add_flag("--json", options->json, "print one JSON object");

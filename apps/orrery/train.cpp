@@ -128,7 +128,9 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
     run.model = lewm::preset(options.preset);
   }
   train::settle(run.settings, run.model);
-  train::Recorded data(options.data, run.settings, train::Ranks(&ranks));
+  // drawn pictures have the model's size
+  train::Recorded data(options.data, run.settings, train::Ranks(&ranks),
+                       has_model ? run.model.encoder.image_size : 0);
   const i64 block = run.settings.frameskip * data.action_width();
   if (!has_model) {
     // a published model, for the data's actions and frames

@@ -1,9 +1,11 @@
 #include "data/convert.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "base/error.h"
+#include "data/drawing.h"
 
 namespace orrery {
 
@@ -81,7 +83,19 @@ void convert_episodes(const Episodes& source, const std::filesystem::path& path,
   check(first >= 0 && first < last && last <= source.count(), "episodes ", first, " to ", last,
         " were asked for, ", source.name(), " has ", source.count());
 
-  const auto writer = write_episodes(path, columns, options.write);
+  // pictures that are not copied can be drawn from the copy, when it has what they are drawn from
+  WriteOptions write = options.write;
+  const auto has = [&](std::string_view name) {
+    return std::any_of(plans.begin(), plans.end(), [&](const Plan& plan) {
+      return plan.column.name == name && source.column(plan.index).name == name;
+    });
+  };
+  const bool hdf5 = write.format.value_or(episode_format_of(path)) == EpisodeFormat::hdf5;
+  if (hdf5 && !source.drawing().empty() && !has("pixels") && has("ep_idx") &&
+      has(drawing_from_text(source.drawing(), source.name()).state)) {
+    write.drawing = source.drawing();
+  }
+  const auto writer = write_episodes(path, columns, write);
   std::vector<std::vector<std::byte>> values(plans.size());
   std::vector<const std::byte*> pointers(plans.size());
   std::vector<double> numbers;

@@ -26,8 +26,9 @@ struct ConvertOptions {
 // Told after every episode; false stops.
 using ConvertProgress = FunctionRef<bool(i64 episodes, i64 rows)>;
 
-// Copies a recording into another format. Lossless but for pictures in a folder or film. Memory:
-// one episode, and what the recording keeps decoded.
+// Copies a recording into another format. Pictures that are drawn are stored where they are among
+// the columns; HDF5 without them goes on saying how they are drawn. Lossless but for pictures in a
+// folder or film. Memory: one episode, and what the recording keeps decoded.
 //
 // Errors: a column that is not there; a value that the chosen type cannot hold, by row and value;
 // stopped.

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "data/recorder.h"
@@ -25,11 +26,22 @@ class EpisodePlayer {
   explicit EpisodePlayer(const RecordOptions& options);
 
   // what a recording consists of, in order
-  std::vector<Column> columns() const;
+  const std::vector<Column>& columns() const { return columns_; }
+  // how they are written
+  WriteOptions write_options() const;
+  // how its pictures are drawn (Drawing), as text; empty when it has them
+  std::string drawing() const;
   // by the episode's number; out's memory is used again
   void play(i64 episode, PlayedEpisode& out);
 
  private:
+  std::vector<Column> all_columns() const;
+  float kept(float value) const;
+  DType recorded_type(const InfoColumn& column) const;
+  // an Error where a state does not tell all that is in the picture
+  void check_drawable();
+  void keep_chosen(PlayedEpisode& out) const;
+  void add_frame(std::vector<std::byte>& pixels);
   void add_row(i64 episode, double reward, bool terminated, bool truncated, PlayedEpisode& out);
 
   const RecordOptions& options_;
@@ -42,6 +54,8 @@ class EpisodePlayer {
   std::vector<std::byte> scratch_;
   std::vector<double> info_;
   std::vector<float> action_;
+  std::vector<bool> chosen_;     // of all columns
+  std::vector<Column> columns_;  // those
 };
 
 }  // namespace orrery

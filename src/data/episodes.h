@@ -42,6 +42,8 @@ class Episodes {
     std::string why;
   };
   const std::vector<Refusal>& refused() const { return refused_; }
+  // How pictures that are not stored are drawn (data/drawing.h), as JSON; empty: it does not say.
+  const std::string& drawing() const { return drawing_; }
   // index of a column, or -1
   i64 find_column(std::string_view name) const;
   // index of a column that must be there: otherwise an error that lists those that are, or says why
@@ -68,6 +70,7 @@ class Episodes {
 
   std::vector<Column> columns_;
   std::vector<Refusal> refused_;
+  std::string drawing_;
 
  private:
   std::string name_;
@@ -80,6 +83,9 @@ struct OpenOptions {
   // Memory for decoded chunks. The published recordings have chunks of 15 MB, each touched by many
   // windows.
   i64 cache_bytes = i64{512} << 20;
+  // A side of the pictures of recordings without them, which are drawn when they are read; 0: as
+  // they were recorded. Stored pictures are what they are.
+  i64 image_size = 0;
 };
 
 // Opens a recording, by its contents:
@@ -90,6 +96,9 @@ struct OpenOptions {
 //   them episode_ends
 // - stable-worldmodel's `folder` (npz and JPEG) and `video` (npz and MP4)
 // - LeRobot 2.0, 2.1 and 3.0 (Parquet and MP4, or pictures in Parquet)
+//
+// A recording without `pixels` that says how they are drawn has them all the same
+// (data/drawn_episodes.h).
 //
 // Refused, in one sentence: none of these, episodes that do not follow one another from row 0 to
 // the last, columns of different lengths, no rows.

@@ -28,6 +28,13 @@ std::optional<EpisodeFormat> episode_format_from(std::string_view name) {
   return std::nullopt;
 }
 
+std::optional<RecordingLayout> recording_layout_from(std::string_view name) {
+  if (name == "release") return RecordingLayout::release;
+  if (name == "current") return RecordingLayout::current;
+  if (name == "packed") return RecordingLayout::packed;
+  return std::nullopt;
+}
+
 EpisodeFormat episode_format_of(const std::filesystem::path& path) {
   const std::string name = (path.has_filename() ? path : path.parent_path()).filename().string();
   if (ends_with(name, ".h5") || ends_with(name, ".hdf5")) return EpisodeFormat::hdf5;
@@ -50,7 +57,10 @@ std::unique_ptr<EpisodesWriter> write_episodes(const std::filesystem::path& path
     check(!name.empty() && name[0] != '.' && name.find('/') == std::string::npos, "cannot write ",
           path.string(), ": '", name, "' is no name for a column");
   }
-  switch (options.format.value_or(episode_format_of(path))) {
+  const EpisodeFormat format = options.format.value_or(episode_format_of(path));
+  check(options.drawing.empty() || format == EpisodeFormat::hdf5, "cannot write ", path.string(),
+        ": only HDF5 (.h5) can say how pictures are drawn that it does not hold");
+  switch (format) {
     case EpisodeFormat::hdf5:
       return write_hdf5(path, columns, options);
     case EpisodeFormat::zarr:

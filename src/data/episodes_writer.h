@@ -31,15 +31,21 @@ enum class RecordingLayout {
   release,  // HDF5: frames in Blosc chunks of 100 rows, the rest in plain chunks of 1000: the
             // published files; small
   current,  // HDF5: every row a plain chunk: what stable-worldmodel writes today
+  packed,   // HDF5: everything in Blosc chunks, frames of 100 rows, the rest of 4096: the smallest
 };
+
+// by its name: "release"
+std::optional<RecordingLayout> recording_layout_from(std::string_view name);
 
 struct WriteOptions {
   std::optional<EpisodeFormat> format;  // none: by the path
   RecordingLayout layout = RecordingLayout::release;
   bool earliest = false;  // HDF5 that libraries from before 1.10 read
-  // of frames in HDF5 and of everything in zarr; none: LZ4, level 5, bytes shuffled, as published
-  // HDF5 has it, and zstd, level 5, bits shuffled, as published zarr has it
+  // of frames in HDF5 and of everything in zarr and packed HDF5; none: LZ4, level 5, bytes
+  // shuffled, as published HDF5 has it, and zstd, level 5, bits shuffled, as published zarr has it;
+  // packed: zstd, level 7, bytes shuffled
   std::optional<BloscSettings> blosc;
+  std::string drawing;    // Episodes::drawing() of what is read again; HDF5 alone can keep it
   int jpeg_quality = 75;  // Pillow's, in the official folders
   int frames_per_second = 25;
 };

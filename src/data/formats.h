@@ -13,7 +13,9 @@ namespace orrery {
 
 // What open_episodes() and write_episodes() choose from; nobody else needs it.
 
-// stable-worldmodel's HDF5
+// stable-worldmodel's HDF5. How pictures are drawn is the text `orrery` of the file: an attribute,
+// which other readers do not look for.
+inline constexpr const char* kDrawingText = "orrery";
 std::unique_ptr<Episodes> open_hdf5(const std::filesystem::path& path, const OpenOptions& options);
 std::unique_ptr<Episodes> open_hdf5(std::span<const std::byte> file, const std::string& name,
                                     const OpenOptions& options);

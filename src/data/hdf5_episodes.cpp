@@ -78,6 +78,7 @@ class Hdf5Episodes final : public ChunkedEpisodes {
            refused_[0].why);
     }
     check(!columns_.empty(), name(), " has no column that can be read");
+    if (find_column("pixels") < 0) read_drawing();
   }
 
   i64 chunk_rows(i64 index) const override {
@@ -106,6 +107,14 @@ class Hdf5Episodes final : public ChunkedEpisodes {
   }
 
  private:
+  void read_drawing() {
+    try {
+      drawing_ = reader_->text_of(kDrawingText).value_or("");
+    } catch (const Error& error) {
+      refused_.push_back({"pixels", error.what()});
+    }
+  }
+
   const Hdf5Column& stored_column(i64 stored) const {
     return reader_->columns()[static_cast<std::size_t>(stored)];
   }

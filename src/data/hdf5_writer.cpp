@@ -12,6 +12,10 @@ namespace {
 
 constexpr i64 kReleaseFrameChunk = 100;
 constexpr i64 kReleaseChunk = 1000;
+// enough for zstd to find what repeats, and still some kilobytes to decode for one window
+constexpr i64 kPackedChunk = 4096;
+constexpr BloscSettings kPacked = {
+    .codec = BloscCodec::zstd, .level = 7, .shuffle = BloscShuffle::byte};
 constexpr i64 kEpisodeChunk = 1024;
 // rows after which what is there is made readable for others: what a killed process can lose
 constexpr i64 kFlushRows = 4 * kReleaseFrameChunk;
@@ -24,19 +28,24 @@ class Hdf5EpisodesWriter final : public EpisodesWriter {
         writer_(file_.temporary(), path.string(),
                 options.earliest ? Hdf5Age::earliest : Hdf5Age::v110),
         flushes_(!options.earliest) {
+    const bool packed = options.layout == RecordingLayout::packed;
     const bool release = options.layout == RecordingLayout::release;
     for (const Column& column : columns) {
       check(column.name != "ep_len" && column.name != "ep_offset", "cannot write ", path.string(),
             ": a column may not be called ", column.name);
       const bool frames = column.row.rank() >= 2;
-      const i64 chunk = !release ? 1 : frames ? kReleaseFrameChunk : kReleaseChunk;
+      const i64 chunk = packed    ? (frames ? kReleaseFrameChunk : kPackedChunk)
+                        : release ? (frames ? kReleaseFrameChunk : kReleaseChunk)
+                                  : 1;
       std::optional<BloscSettings> blosc;
       if (release && frames) blosc = options.blosc.value_or(BloscSettings{});
+      if (packed) blosc = options.blosc.value_or(kPacked);
       indices_.push_back(writer_.add_column(column.name, column.dtype, column.row, chunk, blosc));
     }
     lengths_ = writer_.add_column("ep_len", DType::int32, Shape({}), kEpisodeChunk, std::nullopt);
     offsets_ =
         writer_.add_column("ep_offset", DType::int64, Shape({}), kEpisodeChunk, std::nullopt);
+    if (!options.drawing.empty()) writer_.set_text(kDrawingText, options.drawing);
   }
 
   void append(i64 rows, std::span<const std::byte* const> values) override {

@@ -6,6 +6,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "data/drawn_episodes.h"
 #include "data/episodes.h"
 #include "data/formats.h"
 #include "io/npz.h"
@@ -44,10 +45,9 @@ std::unique_ptr<Episodes> open_npz(const std::filesystem::path& path) {
   return episodes_in_memory(path.string(), std::move(lengths), std::move(arrays));
 }
 
-}  // namespace
-
-std::unique_ptr<Episodes> open_episodes(const std::filesystem::path& path,
-                                        const OpenOptions& options) {
+// as it is stored
+std::unique_ptr<Episodes> open_stored(const std::filesystem::path& path,
+                                      const OpenOptions& options) {
   check(std::filesystem::exists(path), "cannot read ", path.string(), ": it does not exist");
   if (!std::filesystem::is_directory(path)) {
     // a zip file: two bytes tell it from HDF5
@@ -79,9 +79,23 @@ std::unique_ptr<Episodes> open_episodes(const std::filesystem::path& path,
   return open_hdf5(files.front(), options);
 }
 
+// with the pictures that it only tells how to draw
+std::unique_ptr<Episodes> with_pictures(std::unique_ptr<Episodes> stored,
+                                        const OpenOptions& options) {
+  if (stored->drawing().empty()) return stored;
+  return drawn(std::move(stored), options.image_size);
+}
+
+}  // namespace
+
+std::unique_ptr<Episodes> open_episodes(const std::filesystem::path& path,
+                                        const OpenOptions& options) {
+  return with_pictures(open_stored(path, options), options);
+}
+
 std::unique_ptr<Episodes> open_episodes(std::span<const std::byte> file, const std::string& name,
                                         const OpenOptions& options) {
-  return open_hdf5(file, name, options);
+  return with_pictures(open_hdf5(file, name, options), options);
 }
 
 }  // namespace orrery

@@ -25,11 +25,14 @@ RecordSummary record(Context& ctx, const RecordOptions& options, const std::file
   std::vector<std::unique_ptr<EpisodePlayer>> players;
   for (int i = 0; i < ctx.threads(); ++i)
     players.push_back(std::make_unique<EpisodePlayer>(options));
-  const i64 episode_bytes = options.image_size * options.image_size * 3 * (options.max_steps + 1);
+  i64 episode_bytes = 0;
+  for (const Column& column : players[0]->columns()) {
+    episode_bytes += column.row_bytes() * (options.max_steps + 1);
+  }
   const i64 round_size = std::min({options.episodes, kMostEpisodesARound,
                                    std::max<i64>(ctx.threads(), kRoundBytes / episode_bytes)});
 
-  const auto writer = write_episodes(path, players[0]->columns(), {.layout = options.layout});
+  const auto writer = write_episodes(path, players[0]->columns(), players[0]->write_options());
   RecordSummary summary;
   std::vector<PlayedEpisode> playing(static_cast<std::size_t>(round_size));
   std::vector<PlayedEpisode> written(static_cast<std::size_t>(round_size));

@@ -13,6 +13,15 @@
 
 namespace orrery {
 
+// Which columns a recording has.
+enum class RecordedColumns {
+  all,
+  all_but_pixels,  // pictures are drawn when they are read (data/drawn_episodes.h)
+  // action, the state and step_idx, ep_idx: the least that training and evaluation need; states as
+  // float32, so a few pictures of PushT in ten thousand differ at an edge
+  least,
+};
+
 struct RecordOptions {
   std::string environment = "tworoom";
   std::string policy = "expert";
@@ -23,6 +32,10 @@ struct RecordOptions {
   i64 max_steps = 100;   // actions of an episode, unless it reaches its goal before
   i64 image_size = 224;  // a side; frames of another size are reduced by Pillow's bilinear filter
   RecordingLayout layout = RecordingLayout::release;
+  RecordedColumns columns = RecordedColumns::all;
+  // Of the least columns: significant bits that action and state keep, rounded to nearest; 24 is
+  // all of float32. 16 leave PushT's positions within 0.004 pixels and a file a third smaller.
+  int bits = 24;
   float expert_noise = 2.0f;
   // for the policy "replay"; see PolicyOptions
   std::shared_ptr<const std::vector<Demonstration>> demonstrations;
@@ -46,9 +59,9 @@ using RecordProgress = FunctionRef<bool(i64 episodes, i64 rows)>;
 // row t holds what was seen at t, the reward and flags of the step that led there (NaN and false in
 // row 0), and the action that leaves it (NaN in the last row).
 //
-// Columns: pixels u8 [size, size, 3], action f32, the environment's info columns, reward f64,
-// terminated, truncated, step_idx i64, ep_idx i32, id i64 (one number an episode), and ep_len i32,
-// ep_offset i64 by episode.
+// Columns, unless others are asked for: pixels u8 [size, size, 3], action f32, the environment's
+// info columns, reward f64, terminated, truncated, step_idx i64, ep_idx i32, id i64 (one number an
+// episode), and ep_len i32, ep_offset i64 by episode.
 //
 // Episodes are played on the thread team while those before are compressed and written; memory
 // holds two rounds of them. The contents depend on the options alone, not on the number of threads.

@@ -28,7 +28,7 @@ namespace orrery {
 
 namespace {
 
-// Bytes of a block's frames. Packed it is one message and one file: large enough that neither
+// Bytes of a block. Packed it is one message and one file: large enough that neither
 // counts beside playing it, small enough for many of them in memory.
 constexpr i64 kBlockBytes = i64{256} << 20;
 // blocks a rank gets at least, where there are enough episodes: a slow one then holds up the end by
@@ -116,6 +116,8 @@ nlohmann::json identity_of(const RecordOptions& options) {
                              {"seed", options.seed},
                              {"max_steps", options.max_steps},
                              {"image_size", options.image_size},
+                             {"columns", static_cast<int>(options.columns)},
+                             {"bits", options.bits},
                              {"expert_noise", options.expert_noise},
                              {"replay_noise", options.replay_noise},
                              {"replay_moves", options.replay_moves},
@@ -133,7 +135,8 @@ class Parts {
         first_(options.first),
         end_(options.first + options.episodes),
         max_rows_(options.max_steps + 1),
-        columns_(EpisodePlayer(options).columns()) {
+        columns_(EpisodePlayer(options).columns()),
+        write_(EpisodePlayer(options).write_options()) {
     std::error_code error;
     std::filesystem::create_directory(folder_, error);
     check(!error, "cannot make ", folder_.string(), ": ", error.message());
@@ -157,6 +160,7 @@ class Parts {
 
   const std::filesystem::path& folder() const { return folder_; }
   const std::vector<Column>& columns() const { return columns_; }
+  const WriteOptions& write_options() const { return write_; }
 
   std::filesystem::path file_of(BlockOfEpisodes block) const {
     return folder_ / text(block.first, "-", block.count, ".part");
@@ -220,6 +224,7 @@ class Parts {
   std::filesystem::path folder_;
   i64 first_, end_, max_rows_;
   std::vector<Column> columns_;
+  WriteOptions write_;
   int lock_ = -1;
 };
 
@@ -229,7 +234,7 @@ class Joiner {
  public:
   Joiner(const Parts& parts, const RecordOptions& options, const std::filesystem::path& path)
       : parts_(parts),
-        writer_(write_episodes(path, parts.columns(), {.layout = options.layout})),
+        writer_(write_episodes(path, parts.columns(), parts.write_options())),
         next_(options.first),
         end_(options.first + options.episodes),
         thread_([this] { run(); }) {}
@@ -387,8 +392,9 @@ class Collector {
 
   i64 block_size() const {
     const RecordOptions& recording = options_.recording;
-    const i64 frame_bytes = recording.image_size * recording.image_size * 3;
-    const i64 by_bytes = kBlockBytes / (frame_bytes * (recording.max_steps + 1));
+    i64 row_bytes = 0;
+    for (const Column& column : parts_->columns()) row_bytes += column.row_bytes();
+    const i64 by_bytes = kBlockBytes / (row_bytes * (recording.max_steps + 1));
     const i64 by_ranks = recording.episodes / (world_.size() * kBlocksARank);
     return std::clamp<i64>(std::min(by_bytes, by_ranks), 1, kMostEpisodesABlock);
   }

@@ -1,6 +1,7 @@
 #include "env/environment.h"
 
 #include "base/error.h"
+#include "base/text.h"
 #include "env/pusht.h"
 #include "env/tworoom.h"
 
@@ -42,6 +43,13 @@ std::vector<std::string_view> environment_names() {
   std::vector<std::string_view> names;
   for (const Entry& entry : kEnvironments) names.push_back(entry.name);
   return names;
+}
+
+std::string environment_of_size(std::string_view name, i64 side) {
+  std::string sized(name);
+  if (name.substr(0, 5) != "pusht" || !pusht::Painter::draws(side)) return sized;
+  // of an option that is there twice the last one counts
+  return sized + (name.find(':') == std::string_view::npos ? ":" : ",") + text("size=", side);
 }
 
 std::unique_ptr<Environment> make_environment(std::string_view name) {

@@ -77,6 +77,10 @@ class Environment {
   // looks like.
   virtual void render(View<u8, 3> frame) const = 0;
   virtual void render_goal(View<u8, 3> frame) const = 0;
+  // The picture of a state as it stands, with the factors of the last reset; neither the present
+  // state nor the goal changes. A recorded state and its factors give the recorded picture; an
+  // Error where there is more in it than they tell.
+  virtual void render_state(std::span<const double> state, View<u8, 3> frame) const = 0;
 
   virtual std::span<const InfoColumn> info_columns() const = 0;
   // The values of all columns, one after the other.
@@ -96,5 +100,8 @@ class Environment {
 // that lists the known ones.
 std::unique_ptr<Environment> make_environment(std::string_view name);
 std::vector<std::string_view> environment_names();
+// The name of the same environment with frames of `side` x `side` pixels, where it draws that size;
+// else the name as it is.
+std::string environment_of_size(std::string_view name, i64 side);
 
 }  // namespace orrery

@@ -350,6 +350,20 @@ void PushT::render_goal(View<u8, 3> frame) const {
   render_world(world, frame);
 }
 
+void PushT::render_state(std::span<const double> state, View<u8, 3> frame) const {
+  check(!options_.draws_action, name(),
+        ": a state does not tell the action that action=drawn marks in its picture");
+  check(agent_shape_.parts.empty(), name(),
+        ": a state does not tell how an agent turns that is no disc (agent.shape)");
+  WorldState still = checked_state("state", state);
+  // at rest, so that the engine step that finds the contacts moves nothing; the angle first, for
+  // then the origin is where it is put
+  still.agent_velocity = {};
+  pusht::World world = make_world();
+  world.set_state(still, PoseOrder::angle_first);
+  render_world(world, frame);
+}
+
 void PushT::random_action(std::span<float> action) const {
   for (float& component : action) {
     const double share = (static_cast<double>(component) + 1) / 2;

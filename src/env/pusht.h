@@ -66,6 +66,7 @@ class PushT final : public Environment {
 
   void render(View<u8, 3> frame) const override;
   void render_goal(View<u8, 3> frame) const override;
+  void render_state(std::span<const double> state, View<u8, 3> frame) const override;
 
   std::span<const InfoColumn> info_columns() const override { return columns_; }
   void info(std::span<double> out) const override;

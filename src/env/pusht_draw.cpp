@@ -69,8 +69,8 @@ void fill(Canvas& canvas, const std::array<IntPoint, 4>& corners, const Colour& 
 }  // namespace
 
 Painter::Painter(int size) : size_(size) {
-  check(size == 96 || size == 224 || size == kCanvasSize || size == 680,
-        "pusht: pictures are 96, 224, 512 or 680 pixels a side, ", size, " was asked for");
+  check(draws(size), "pusht: pictures are 96, 224, 512 or 680 pixels a side, ", size,
+        " was asked for");
   const double scale = static_cast<double>(kCanvasSize) / size;
   constexpr int kLast = kCanvasSize - 1;
   for (int i = 0; i < size; ++i) {

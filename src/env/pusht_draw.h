@@ -43,6 +43,7 @@ class Painter {
  public:
   // size: 96, 224, 680, or 512 for the canvas itself
   explicit Painter(int size);
+  static bool draws(i64 size) { return size == 96 || size == 224 || size == 512 || size == 680; }
 
   int size() const { return size_; }
   void set_look(const Look& look);

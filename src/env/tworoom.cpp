@@ -263,6 +263,9 @@ void TwoRoom::draw(View<u8, 3> frame, const Point& agent) const {
 
 void TwoRoom::render(View<u8, 3> frame) const { draw(frame, agent_); }
 void TwoRoom::render_goal(View<u8, 3> frame) const { draw(frame, target_); }
+void TwoRoom::render_state(std::span<const double> state, View<u8, 3> frame) const {
+  draw(frame, checked_point("state", state));
+}
 
 std::span<const InfoColumn> TwoRoom::info_columns() const {
   // the numeric columns of the published TwoRoom recordings

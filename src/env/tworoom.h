@@ -46,6 +46,7 @@ class TwoRoom final : public Environment {
 
   void render(View<u8, 3> frame) const override;
   void render_goal(View<u8, 3> frame) const override;
+  void render_state(std::span<const double> state, View<u8, 3> frame) const override;
 
   std::span<const InfoColumn> info_columns() const override;
   void info(std::span<double> out) const override;

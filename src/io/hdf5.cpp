@@ -355,6 +355,30 @@ i64 Hdf5Reader::find(std::string_view column_name) const {
   return -1;
 }
 
+std::optional<std::string> Hdf5Reader::text_of(const char* text_name) const {
+  const Hdf5Lock lock;
+  const hid_t root = handles_->file.id();
+  const auto where = [&] { return text("cannot read text ", text_name, " of ", name_, ": "); };
+  const htri_t there = H5Aexists(root, text_name);
+  check(there >= 0, where(), hdf5_reason());
+  if (there == 0) return std::nullopt;
+  const Hdf5Handle attribute(H5Aopen(root, text_name, H5P_DEFAULT), H5Aclose);
+  check(attribute.valid(), where(), hdf5_reason());
+  const Hdf5Handle type(H5Aget_type(attribute.id()), H5Tclose);
+  const Hdf5Handle space(H5Aget_space(attribute.id()), H5Sclose);
+  check(type.valid() && space.valid(), where(), hdf5_reason());
+  check(H5Tget_class(type.id()) == H5T_STRING && H5Tis_variable_str(type.id()) == 0 &&
+            H5Sget_simple_extent_npoints(space.id()) == 1,
+        where(), "it is not one text of a fixed length");
+  const std::size_t size = H5Tget_size(type.id());
+  check(size <= static_cast<std::size_t>(kMaxHdf5Text), where(), "it has ", size,
+        " bytes, at most ", kMaxHdf5Text, " are possible");
+  std::string value(size, '\0');
+  check(H5Aread(attribute.id(), type.id(), value.data()) >= 0, where(), hdf5_reason());
+  value.resize(std::min(value.find('\0'), value.size()));
+  return value;
+}
+
 const Hdf5Column& Hdf5Reader::readable(i64 index) const {
   check(index >= 0 && index < static_cast<i64>(columns_.size()), name_, " has no column ", index);
   const Hdf5Column& column = columns_[static_cast<std::size_t>(index)];

@@ -34,6 +34,9 @@ namespace orrery {
 // One chunk when decoded. The published recordings have 15 MB.
 inline constexpr i64 kMaxChunkBytes = i64{1} << 30;
 
+// Of a text beside the columns. An attribute in an object's header has less than this.
+inline constexpr i64 kMaxHdf5Text = 65000;
+
 struct Hdf5Column {
   std::string name;
   DType dtype = DType::f32;
@@ -62,6 +65,9 @@ class Hdf5Reader {
   const std::vector<Hdf5Column>& columns() const { return columns_; }
   // index of a column, or -1
   i64 find(std::string_view name) const;
+  // A text kept with the file, in an attribute of its root: of at most kMaxHdf5Text bytes, stored
+  // at a fixed length. Nothing when there is none of that name; an Error when it is anything else.
+  std::optional<std::string> text_of(const char* name) const;
 
   // Rows begin, begin + stride, ... before end, one after the other, in the column's own type and
   // this machine's byte order; booleans are 0 and 1.
@@ -113,6 +119,8 @@ class Hdf5Writer {
   // Adds a column and returns its index. With `blosc`, chunks are such frames.
   i64 add_column(const std::string& name, DType dtype, const Shape& row, i64 chunk_rows,
                  const std::optional<BloscSettings>& blosc);
+  // A text kept with the file, for Hdf5Reader::text_of; before the first flush().
+  void set_text(const char* name, const std::string& value);
   // values [rows, row], in the column's type
   void append(i64 column, i64 rows, const void* values);
   // Rows of a column that are in the file; those of a Blosc chunk that is not full are not.

@@ -163,6 +163,24 @@ i64 Hdf5Writer::add_column(const std::string& column_name, DType dtype, const Sh
   return static_cast<i64>(columns_.size()) - 1;
 }
 
+void Hdf5Writer::set_text(const char* text_name, const std::string& value) {
+  ORRERY_ASSERT(!shared_);
+  check(!value.empty() && value.size() <= static_cast<std::size_t>(kMaxHdf5Text),
+        "cannot write text ", text_name, " of ", name_, ": it has ", value.size(), " bytes, 1 to ",
+        kMaxHdf5Text, " are possible");
+  const Hdf5Lock lock;
+  const Hdf5Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
+  H5Tset_size(type.id(), value.size());
+  H5Tset_strpad(type.id(), H5T_STR_NULLPAD);
+  H5Tset_cset(type.id(), H5T_CSET_UTF8);
+  const Hdf5Handle space(H5Screate(H5S_SCALAR), H5Sclose);
+  const Hdf5Handle attribute(
+      H5Acreate2(handles_->file.id(), text_name, type.id(), space.id(), H5P_DEFAULT, H5P_DEFAULT),
+      H5Aclose);
+  check(attribute.valid() && H5Awrite(attribute.id(), type.id(), value.data()) >= 0,
+        "cannot write text ", text_name, " of ", name_, ": ", hdf5_reason());
+}
+
 void Hdf5Writer::append(i64 index, i64 rows, const void* values) {
   ORRERY_ASSERT(index >= 0 && index < static_cast<i64>(columns_.size()));
   Column& column = *columns_[static_cast<std::size_t>(index)];

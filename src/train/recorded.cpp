@@ -1,8 +1,8 @@
 #include "train/recorded.h"
 
+#include <algorithm>
 #include <fstream>
 #include <string>
-
 #include <vector>
 
 namespace orrery::train {
@@ -23,6 +23,15 @@ i64 bytes_to_hold(i64 ranks) {
   return kUnknown / ranks;
 }
 
+std::unique_ptr<Episodes> held(std::unique_ptr<Episodes> episodes, i64 ranks) {
+  i64 bytes = bytes_to_hold(ranks);
+  // Drawing a picture costs little more than copying it, so no more of them are drawn beforehand
+  // than a second or two makes.
+  constexpr i64 kMostDrawn = i64{1} << 30;
+  if (!episodes->drawing().empty()) bytes = std::min(bytes, kMostDrawn);
+  return held_if_it_fits(std::move(episodes), {"pixels", "action"}, bytes);
+}
+
 std::vector<i64> all_of(i64 count) {
   std::vector<i64> indices(static_cast<std::size_t>(count));
   for (i64 i = 0; i < count; ++i) indices[static_cast<std::size_t>(i)] = i;
@@ -32,9 +41,8 @@ std::vector<i64> all_of(i64 count) {
 }  // namespace
 
 Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& settings,
-                   const Ranks& ranks)
-    : episodes_(
-          held_if_it_fits(open_episodes(path), {"pixels", "action"}, bytes_to_hold(ranks.size()))),
+                   const Ranks& ranks, i64 image_size)
+    : episodes_(held(open_episodes(path, {.image_size = image_size}), ranks.size())),
       frameskip_(settings.frameskip) {
   const Column& pixels = episodes_->column(episodes_->column_index("pixels"));
   check(pixels.dtype == DType::uint8 && pixels.row.rank() == 3 && pixels.row[0] == pixels.row[1] &&

@@ -14,9 +14,10 @@ namespace orrery::train {
 class Recorded : public BatchSource {
  public:
   // Columns `pixels` [rows, H, H, 3] of bytes and `action` [rows, A] are needed.
-  // Batches are those of the ranks that share the run.
+  // Batches are those of the ranks that share the run. `image_size`: a side of pictures that are
+  // drawn, 0 as recorded.
   Recorded(const std::filesystem::path& path, const TrainingSettings& settings,
-           const Ranks& ranks = {});
+           const Ranks& ranks = {}, i64 image_size = 0);
 
   i64 image_size() const { return image_size_; }
   i64 action_width() const { return action_width_; }
