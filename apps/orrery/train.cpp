@@ -1,15 +1,12 @@
-#include <iomanip>
 #include <iostream>
-#include <map>
 #include <memory>
 #include <optional>
-#include <sstream>
 
 #include "device/peak_memory.h"
 #include "eval/examiners.h"
 #include "io/json.h"
 #include "models/lewm/presets.h"
-#include "progress.h"
+#include "narrator.h"
 #include "rank_options.h"
 #include "train/loop.h"
 #include "train/recorded.h"
@@ -20,7 +17,9 @@ namespace orrery::cli {
 namespace {
 
 struct Options {
-  std::string data, config, preset, output;
+  std::string data, config, preset, output, page, init;
+  std::vector<std::string> set;  // key=value
+  bool init_optimiser = false;
   bool resume = false;
   bool json = false;
   std::optional<i64> steps;
@@ -30,62 +29,6 @@ struct Options {
   RankOptions ranks;
 };
 
-i64 megabytes(std::size_t bytes) { return static_cast<i64>(bytes / 1000000); }
-
-// Tells a run's progress, and passes on a polite request to stop.
-class Narrator : public train::Observer {
- public:
-  explicit Narrator(std::ostream& out) : out_(out) {
-    stop_requested();  // from now on a request to end is heard after a step
-  }
-
-  std::size_t activation_bytes = 0;
-  // the newest value of everything that was measured
-  std::map<std::string, double> measures;
-
-  void planned(std::size_t bytes) override { activation_bytes = bytes; }
-
-  void began(i64 parameters, i64 first_step, i64 steps) override {
-    out_ << "model of " << parameters << " parameters, " << megabytes(activation_bytes)
-         << " MB of activations, steps " << first_step << " to " << steps << std::endl;
-    first_ = first_step;
-    progress_.emplace("training", steps - first_step, "steps");
-  }
-
-  void stepped(i64 step, double, const train::StepReport& report) override {
-    std::ostringstream note;
-    note << std::fixed << std::setprecision(4) << "loss " << report.losses.total;
-    for (const train::LossTerm& term : train::kLossTerms) {
-      if (report.losses.*term.value == 0) continue;
-      note << "  " << term.name << " " << report.losses.*term.value;
-    }
-    for (const train::NamedLoss& added : report.losses.added) {
-      note << "  " << added.name << " " << added.value;
-    }
-    progress_->update(step - first_, note.str());
-  }
-
-  void measured(i64 step, const std::vector<train::Measure>& values) override {
-    out_ << "held out at step " << step << ":";
-    const char* between = " ";
-    for (const train::Measure& measure : values) {
-      measures[measure.name] = measure.value;
-      out_ << between << measure.name << " " << std::setprecision(4) << measure.value;
-      between = ", ";
-    }
-    out_ << std::endl;
-  }
-
-  void noticed(const std::string& sentence) override { out_ << sentence << std::endl; }
-
-  bool wants_to_stop() override { return stop_requested(); }
-
- private:
-  std::ostream& out_;
-  std::optional<Progress> progress_;
-  i64 first_ = 0;
-};
-
 // A rank that does not tell, but may be asked to stop.
 class Listener : public train::Observer {
  public:
@@ -93,23 +36,43 @@ class Listener : public train::Observer {
   bool wants_to_stop() override { return stop_requested(); }
 };
 
-// model and settings of a configuration file, whose other keys must be comments
-void read_config_file(const Options& options, train::Run& run, bool& has_model) {
-  has_model = false;
-  if (options.config.empty()) return;
-  const nlohmann::json root = read_json(options.config);
+i64 megabytes(std::size_t bytes) { return static_cast<i64>(bytes / 1000000); }
+
+// `key=value` put into the settings; a value that is no JSON is text
+void put(const std::string& assignment, nlohmann::json& settings) {
+  const std::size_t equals = assignment.find('=');
+  check(equals != std::string::npos && equals > 0, "--set ", assignment,
+        ": key=value was needed, such as lr=1e-4");
+  const std::string characters = assignment.substr(equals + 1);
+  nlohmann::json value = nlohmann::json::parse(characters, nullptr, false);
+  settings[assignment.substr(0, equals)] =
+      value.is_discarded() ? nlohmann::json(characters) : value;
+}
+
+// Model and settings of the configuration file and of what goes over it; has_model tells whether
+// any of them has the model.
+void read_configuration(const Options& options, train::Run& run, bool& has_model) {
+  nlohmann::json root = nlohmann::json::object();
+  if (!options.config.empty()) root = read_json(options.config);
   check(root.is_object(), options.config, " holds ", root.type_name(), ", an object was needed");
   for (const auto& [key, value] : root.items()) {
     check(key == "model" || key == "training", options.config, ": ", key,
           " is unknown; model and training were expected");
   }
-  if (root.contains("model")) {
+  has_model = root.contains("model");
+  if (has_model) {
     run.model = lewm::config_from_json(root.at("model"), options.config + ": model");
+  }
+  // a model to begin with brings its own configuration
+  const auto beside = std::filesystem::path(options.init).parent_path() / "config.json";
+  if (!has_model && !options.init.empty() && std::filesystem::exists(beside)) {
+    run.model = lewm::read_config(beside);
     has_model = true;
   }
-  if (root.contains("training")) {
-    run.settings = train::settings_from_json(root.at("training"), options.config);
-  }
+  nlohmann::json training = root.value("training", nlohmann::json::object());
+  for (const std::string& assignment : options.set) put(assignment, training);
+  run.settings = train::settings_from_json(
+      training, options.config.empty() ? std::string("--set") : options.config);
 }
 
 // on every rank, of which the first tells
@@ -117,7 +80,7 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
                    int& result) {
   train::Run run;
   bool has_model = false;
-  read_config_file(options, run, has_model);
+  read_configuration(options, run, has_model);
   if (options.steps) run.settings.steps = *options.steps;
   if (options.seed) run.settings.seed = *options.seed;
   if (!options.precision.empty()) run.settings.precision = precision_from(options.precision);
@@ -148,6 +111,8 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
   run.statistics = data.statistics();
   run.output = options.output;
   run.resume = options.resume;
+  run.init = options.init;
+  run.init_optimiser = options.init_optimiser;
   // with --json only the one object goes to standard output
   std::ostream silent(nullptr);
   std::ostream& out = world.rank() != 0 ? silent : options.json ? std::cerr : std::cout;
@@ -164,26 +129,20 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
     return;
   }
   if (world.size() > 1) out << world.size() << " ranks" << std::endl;
-  train::Outcome outcome;
-  std::map<std::string, double> measures;
-  std::size_t activation_bytes = 0;
-  {
-    Narrator narrator(out);
-    outcome = train::train(ctx, run, data, narrator, &ranks);
-    measures = narrator.measures;
-    activation_bytes = narrator.activation_bytes;
-  }
+  Narrator narrator(out, options.output, options.page);
+  const train::Outcome outcome = train::train(ctx, run, data, narrator, &ranks);
+  narrator.finish();
   if (options.json) {
-    nlohmann::json object = {{"output", options.output},
-                             {"steps", outcome.steps},
-                             {"ranks", world.size()},
-                             {"finished", outcome.kind == train::Outcome::Kind::finished},
-                             {"training_windows", data.training_windows()},
-                             {"validation_windows", data.validation_windows()},
-                             {"precision", name_of(run.settings.precision)},
-                             {"activation_bytes", activation_bytes},
-                             {"peak_memory_bytes", peak_memory_bytes()}};
-    if (!measures.empty()) object["validation"] = measures;
+    nlohmann::json object = narrator.summary();
+    object["output"] = options.output;
+    object["steps"] = outcome.steps;
+    object["ranks"] = world.size();
+    object["finished"] = outcome.kind == train::Outcome::Kind::finished;
+    object["training_windows"] = data.training_windows();
+    object["validation_windows"] = data.validation_windows();
+    object["precision"] = name_of(run.settings.precision);
+    object["peak_memory_bytes"] = peak_memory_bytes();
+    object["settings"] = train::json_from_settings(run.settings);
     std::cout << object.dump() << std::endl;
   }
   if (outcome.kind != train::Outcome::Kind::finished) {
@@ -219,6 +178,18 @@ void add_train(CLI::App& app, int& result) {
   verb->add_option("--output", options->output, "folder for the model and the run")->required();
   verb->add_flag("--resume", options->resume,
                  "go on from the folder's checkpoint, if there is one");
+  verb->add_option("--set", options->set,
+                   "a setting that goes before the configuration's, such as lr=1e-4; may be "
+                   "repeated")
+      ->allow_extra_args(false);
+  auto* init = verb->add_option("--init", options->init,
+                                "begin with the weights of a file: .ckpt of Lightning, .pt or "
+                                ".safetensors");
+  verb->add_flag("--init-optimiser", options->init_optimiser,
+                 "and with the AdamW moments and the step of the Lightning checkpoint")
+      ->needs(init);
+  verb->add_option("--page", options->page,
+                   "HTML page of curves, renewed while training (orrery curves draws one later)");
   verb->add_option("--steps", options->steps, "optimiser steps")->check(CLI::PositiveNumber);
   verb->add_option("--precision", options->precision,
                    "of products: f32, or bf16 with weights, gradients and losses in f32")

@@ -23,6 +23,8 @@ void add_simulate(CLI::App& app, int& result);
 void add_bench(CLI::App& app, int& result);
 void add_data(CLI::App& app, int& result);
 void add_probe(CLI::App& app, int& result);
+void add_convert(CLI::App& app, int& result);
+void add_curves(CLI::App& app, int& result);
 
 std::span<const AddVerb> verbs();
 

@@ -252,51 +252,17 @@ void write_npy(const std::filesystem::path& path, const Tensor& tensor) {
 }
 
 void write_npz(const std::filesystem::path& path, const TensorMap& tensors, bool deflate) {
-  AtomicFile file(path);
-  if (tensors.empty()) {
-    // the library would remove a file without members: this is the directory's end alone
-    std::string end = "PK\5\6";
-    end.resize(22, '\0');
-    file.write(end);
-    return file.commit();
-  }
-  // the library takes pointers and reads them in zip_close: the members must live until then
   std::vector<std::string> headers;
   headers.reserve(tensors.size());
-  for (const auto& [name, tensor] : tensors)
-    headers.push_back(npy_header_of(tensor, path.string()));
-
-  int code = 0;
-  std::unique_ptr<zip_t, void (*)(zip_t*)> archive(
-      zip_open(file.temporary().c_str(), ZIP_CREATE | ZIP_TRUNCATE, &code), zip_discard);
-  const auto must = [&](bool done) {
-    if (!done) fail("cannot write ", path.string(), ": ", zip_strerror(archive.get()));
-  };
-  check(archive != nullptr, "cannot write ", path.string(), ": zip error ", code);
-  std::size_t index = 0;
+  std::vector<ZipParts> members;
   for (const auto& [name, tensor] : tensors) {
-    const std::string& header = headers[index++];
-    const std::array<zip_buffer_fragment_t, 2> parts = {{
-        {reinterpret_cast<zip_uint8_t*>(const_cast<char*>(header.data())), header.size()},
-        {reinterpret_cast<zip_uint8_t*>(const_cast<std::byte*>(tensor.bytes())),
-         static_cast<zip_uint64_t>(tensor.byte_count())},
-    }};
-    const std::size_t count = tensor.byte_count() > 0 ? 2 : 1;
-    zip_source_t* source = zip_source_buffer_fragment(archive.get(), parts.data(), count, 0);
-    must(source != nullptr);
-    const zip_int64_t member = zip_file_add(archive.get(), (name + std::string(kExtension)).c_str(),
-                                            source, ZIP_FL_ENC_UTF_8);
-    if (member < 0) zip_source_free(source);
-    must(member >= 0);
-    const auto place = static_cast<zip_uint64_t>(member);
-    must(zip_set_file_compression(archive.get(), place, deflate ? ZIP_CM_DEFLATE : ZIP_CM_STORE,
-                                  0) == 0);
-    // 1 January 1980, the first day a zip file knows
-    must(zip_file_set_dostime(archive.get(), place, 0, (1 << 5) | 1, 0) == 0);
+    headers.push_back(npy_header_of(tensor, path.string()));
+    const std::string& header = headers.back();
+    members.push_back({name + std::string(kExtension),
+                       {std::as_bytes(std::span(header)),
+                        {tensor.bytes(), static_cast<std::size_t>(tensor.byte_count())}}});
   }
-  must(zip_close(archive.get()) == 0);
-  static_cast<void>(archive.release());
-  file.commit();
+  write_zip(path, members, deflate);
 }
 
 }  // namespace orrery

@@ -57,6 +57,15 @@ class Checkpoint {
  public:
   Checkpoint(const Pickle& pickle, const std::string& name) : pickle_(pickle), name_(name) {}
 
+  // names of the state dict in the file's order, after state_dict()
+  const std::vector<std::string>& order() const { return order_; }
+
+  struct OptimiserDescription {
+    i64 steps = 0;
+    std::map<std::string, TensorDescription> first, second;
+  };
+  std::optional<OptimiserDescription> optimiser();
+
   std::map<std::string, TensorDescription> state_dict() {
     for (const char* key : {"state_dict", "model"}) {
       if (const auto inner = entry(pickle_.root, key)) collect(*inner, "", 0);
@@ -128,6 +137,16 @@ class Checkpoint {
     return std::nullopt;
   }
 
+  // the value of a number in a dictionary
+  std::optional<u32> numbered(u32 dict, i64 number) const {
+    const auto& items = at(dict).items;
+    for (std::size_t i = items.size() / 2; i-- > 0;) {
+      const PickleNode& key = at(items[2 * i]);
+      if (key.kind == PickleKind::integer && key.integer == number) return items[2 * i + 1];
+    }
+    return std::nullopt;
+  }
+
   TensorDescription describe(u32 call, const std::string& where) const;
   void collect(u32 node, const std::string& prefix, int depth);
   void collect_module(u32 state, const std::string& prefix, int depth);
@@ -135,6 +154,7 @@ class Checkpoint {
   const Pickle& pickle_;
   const std::string& name_;
   std::map<std::string, TensorDescription> found_;
+  std::vector<std::string> order_;
   std::size_t modules_ = 0;  // visited; more than there are nodes means that they are shared
 };
 
@@ -201,6 +221,7 @@ void Checkpoint::collect(u32 node, const std::string& prefix, int depth) {
       check(is_text(items[i]), name_, " has a tensor whose name is not text");
       const std::string where = prefix + at(items[i]).text;
       found_[where] = describe(*call, where);
+      order_.push_back(where);
     }
     return;
   }
@@ -245,6 +266,52 @@ void Checkpoint::collect_module(u32 state, const std::string& prefix, int depth)
   }
 }
 
+// no parameter of an optimiser: running statistics, counters, and the constants of a loss
+bool is_buffer(const std::string& name) {
+  const std::string end = name.substr(name.rfind('.') + 1);
+  return end == "running_mean" || end == "running_var" || end == "num_batches_tracked" ||
+         name.rfind("sigreg.", 0) == 0;
+}
+
+std::optional<Checkpoint::OptimiserDescription> Checkpoint::optimiser() {
+  const auto states = entry(pickle_.root, "optimizer_states");
+  if (!states || at(*states).kind != PickleKind::list || at(*states).items.empty()) {
+    return std::nullopt;
+  }
+  const auto state = entry(at(*states).items[0], "state");
+  if (!state || !is_dict(*state) || at(*state).items.empty()) return std::nullopt;
+  const auto shapes = state_dict();
+  std::vector<std::string> names;
+  for (const std::string& name : order_) {
+    if (!is_buffer(name)) names.push_back(name);
+  }
+  check(at(*state).items.size() / 2 == names.size(), name_, ": the optimiser has ",
+        at(*state).items.size() / 2, " parameters, the state dict ", names.size());
+
+  OptimiserDescription result;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const std::string& name = names[i];
+    const auto one = numbered(*state, static_cast<i64>(i));
+    check(one && is_dict(*one), name_, ": the optimiser has no state for parameter ", i);
+    const auto tensor = [&](const char* key) {
+      const auto value = entry(*one, key);
+      const auto call = value ? rebuild_call(*value) : std::nullopt;
+      check(call.has_value(), name_, ": the optimiser has no ", key, " for '", name, "'");
+      return describe(*call, name + "." + key);
+    };
+    TensorDescription first = tensor("exp_avg"), second = tensor("exp_avg_sq");
+    check(first.shape == shapes.at(name).shape && second.shape == shapes.at(name).shape, name_,
+          ": the optimiser's moments of '", name, "' have shape ", first.shape, ", the tensor has ",
+          shapes.at(name).shape);
+    result.first.emplace(name, std::move(first));
+    result.second.emplace(name, std::move(second));
+  }
+  if (const auto steps = entry(pickle_.root, "global_step")) {
+    result.steps = integer(*steps, "global_step");
+  }
+  return result;
+}
+
 // the folder of data.pkl with its slash ("archive/", or empty); nothing when there is no data.pkl
 std::optional<std::string> folder_of_pickle(const ZipReader& zip) {
   for (const ZipReader::Member& member : zip.members()) {
@@ -257,13 +324,9 @@ std::optional<std::string> folder_of_pickle(const ZipReader& zip) {
   return std::nullopt;
 }
 
-}  // namespace
-
-TensorMap tensors_from_pickle(std::span<const std::byte> pickle, const StorageSource& storage,
-                              i64 max_bytes, const std::string& name) {
-  const Pickle graph = parse_pickle(pickle, name);
-  const auto state = Checkpoint(graph, name).state_dict();
-
+// the values of described tensors, at most max_bytes of them
+TensorMap load(const std::map<std::string, TensorDescription>& state, const StorageSource& storage,
+               i64 max_bytes, const std::string& name) {
   // storage by storage, so that each is in memory once and only while it is needed
   std::map<std::string, std::vector<const std::pair<const std::string, TensorDescription>*>> users;
   i64 total = 0;
@@ -292,27 +355,75 @@ TensorMap tensors_from_pickle(std::span<const std::byte> pickle, const StorageSo
   return tensors;
 }
 
-TensorMap parse_torch(std::span<const std::byte> file, const std::string& name) {
-  check(looks_like_zip(file), name,
-        " is no PyTorch checkpoint in the zip format (torch.save writes it since version 1.6)");
-  const ZipReader zip(file, name);
-  const std::optional<std::string> folder = folder_of_pickle(zip);
-  check(folder.has_value(), name, " is a zip file without data.pkl, so no PyTorch checkpoint");
-
-  const auto read = [&](const std::string& member) {
-    const i64 place = zip.find(*folder + member);
-    check(place >= 0, name, " has no member '", *folder, member, "'");
-    return zip.read(static_cast<std::size_t>(place));
-  };
-  if (zip.find(*folder + "byteorder") >= 0) {
-    const std::vector<std::byte> order = read("byteorder");
-    check(std::string_view(reinterpret_cast<const char*>(order.data()), order.size()) == "little",
-          name, " holds values in big-endian order, which is not supported");
+// A checkpoint in a zip file: where its members are.
+class Archive {
+ public:
+  Archive(std::span<const std::byte> file, const std::string& name)
+      : zip_(zipped(file, name), name),
+        name_(name),
+        // a tensor may repeat its storage, within reason
+        max_bytes_(static_cast<i64>(file.size()) * kMaxExpansion + (1 << 20)) {
+    const std::optional<std::string> folder = folder_of_pickle(zip_);
+    check(folder.has_value(), name, " is a zip file without data.pkl, so no PyTorch checkpoint");
+    folder_ = *folder;
+    if (zip_.find(folder_ + "byteorder") >= 0) {
+      const std::vector<std::byte> order = read("byteorder");
+      check(std::string_view(reinterpret_cast<const char*>(order.data()), order.size()) == "little",
+            name, " holds values in big-endian order, which is not supported");
+    }
   }
-  const i64 max_bytes = static_cast<i64>(file.size()) * kMaxExpansion + (1 << 20);
-  return tensors_from_pickle(
-      read(std::string(kPickleName)), [&](const std::string& key) { return read("data/" + key); },
-      max_bytes, name);
+
+  std::vector<std::byte> read(const std::string& member) const {
+    const i64 place = zip_.find(folder_ + member);
+    check(place >= 0, name_, " has no member '", folder_, member, "'");
+    return zip_.read(static_cast<std::size_t>(place));
+  }
+  std::vector<std::byte> pickle() const { return read(std::string(kPickleName)); }
+  StorageSource storage() const {
+    return [this](const std::string& key) { return read("data/" + key); };
+  }
+  i64 max_bytes() const { return max_bytes_; }
+
+ private:
+  static std::span<const std::byte> zipped(std::span<const std::byte> file,
+                                           const std::string& name) {
+    check(looks_like_zip(file), name,
+          " is no PyTorch checkpoint in the zip format (torch.save writes it since version 1.6)");
+    return file;
+  }
+
+  ZipReader zip_;
+  std::string name_;
+  std::string folder_;
+  i64 max_bytes_;
+};
+
+}  // namespace
+
+TensorMap tensors_from_pickle(std::span<const std::byte> pickle, const StorageSource& storage,
+                              i64 max_bytes, const std::string& name) {
+  const Pickle graph = parse_pickle(pickle, name);
+  return load(Checkpoint(graph, name).state_dict(), storage, max_bytes, name);
+}
+
+TensorMap parse_torch(std::span<const std::byte> file, const std::string& name) {
+  const Archive archive(file, name);
+  return tensors_from_pickle(archive.pickle(), archive.storage(), archive.max_bytes(), name);
+}
+
+std::optional<TorchOptimiser> read_torch_optimiser(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  const std::string name = path.string();
+  const Archive archive(file.bytes(), name);
+  const std::vector<std::byte> pickle = archive.pickle();
+  const Pickle graph = parse_pickle(pickle, name);
+  const auto described = Checkpoint(graph, name).optimiser();
+  if (!described) return std::nullopt;
+  TorchOptimiser optimiser;
+  optimiser.steps = described->steps;
+  optimiser.first = load(described->first, archive.storage(), archive.max_bytes(), name);
+  optimiser.second = load(described->second, archive.storage(), archive.max_bytes(), name);
+  return optimiser;
 }
 
 TensorMap read_torch(const std::filesystem::path& path) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,6 +33,23 @@ TensorMap parse_torch(std::span<const std::byte> file, const std::string& name);
 using StorageSource = std::function<std::vector<std::byte>(const std::string& key)>;
 TensorMap tensors_from_pickle(std::span<const std::byte> pickle, const StorageSource& storage,
                               i64 max_bytes, const std::string& name);
+
+// Writes what torch.load reads, also with weights_only: an OrderedDict of contiguous tensors in
+// name order. The same tensors give the same bytes. Unsigned types of more than a byte have no
+// storage class in PyTorch and are refused.
+void write_torch(const std::filesystem::path& path, const TensorMap& tensors);
+
+// AdamW's state in a Lightning checkpoint: `optimizer_states[0]`, whose parameters are numbered in
+// the order of the state dict. Names are those of the state dict.
+struct TorchOptimiser {
+  i64 steps = 0;
+  TensorMap first;   // exp_avg
+  TensorMap second;  // exp_avg_sq
+};
+// Nothing when the file has no optimiser state; an Error when it has one whose parameters cannot be
+// told apart: another number of them than the state dict has parameters (running statistics,
+// counters and `sigreg.` constants are none), or of other shapes.
+std::optional<TorchOptimiser> read_torch_optimiser(const std::filesystem::path& path);
 
 // whether a zip file in memory is such a checkpoint
 bool looks_like_torch(std::span<const std::byte> file, const std::string& name);

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <cstring>
 #include <map>
 #include <vector>
@@ -148,6 +150,39 @@ TEST(Torch, SaysWhatIsWrong) {
   EXPECT_EQ(read_tensors(seed("torch/plain")).size(), 2u);
   EXPECT_EQ(read_tensors(seed("npz/deflated")).size(), 2u);
   EXPECT_EQ(read_tensors(seed("safetensors/two")).size(), 2u);
+}
+
+TEST(Torch, ReadsBackWhatItWrote) {
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / text("orrery-torch-", ::getpid(), ".pt");
+  TensorMap tensors;
+  const std::vector<float> ramp = {0, 1, 2, 3, 4, 5};
+  tensors.emplace("w", Tensor::of<float>({2, 3}, ramp));
+  tensors.emplace("none", Tensor(DType::f32, {0, 4}));
+  tensors.emplace("n", Tensor::of<i64>(Shape{}, std::vector<i64>{-7}));
+  tensors.emplace("half", Tensor(DType::bf16, {2}));
+  tensors.emplace("bytes", Tensor::of<u8>({3}, std::vector<u8>{1, 2, 255}));
+  write_torch(path, tensors);
+  const TensorMap back = read_torch(path);
+  ASSERT_EQ(back.size(), tensors.size());
+  for (const auto& [name, tensor] : tensors) {
+    EXPECT_EQ(back.at(name).dtype(), tensor.dtype()) << name;
+    EXPECT_EQ(back.at(name).shape(), tensor.shape()) << name;
+    EXPECT_EQ(std::memcmp(back.at(name).bytes(), tensor.bytes(),
+                          static_cast<std::size_t>(tensor.byte_count())),
+              0)
+        << name;
+  }
+  // the same tensors, the same bytes
+  const std::string first = read_file(path, 1 << 20);
+  write_torch(path, tensors);
+  EXPECT_TRUE(read_file(path, 1 << 20) == first);
+  EXPECT_FALSE(read_torch_optimiser(path).has_value());
+
+  tensors.emplace("wide", Tensor(DType::uint32, {1}));
+  EXPECT_THAT(error_of([&] { write_torch(path, tensors); }), HasSubstr("no storage class"));
+  EXPECT_TRUE(read_file(path, 1 << 20) == first);
+  std::filesystem::remove(path);
 }
 
 TEST(Pickle, ReadsEveryProtocolAsData) {

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 
 namespace orrery {
@@ -98,6 +99,47 @@ std::vector<std::byte> ZipReader::read(std::size_t member) const {
   std::byte extra;
   check(zip_fread(file.get(), &extra, 1) == 0, name_, ": member '", wanted.name, "' is damaged");
   return bytes;
+}
+
+void write_zip(const std::filesystem::path& path, std::span<const ZipParts> members, bool deflate) {
+  AtomicFile file(path);
+  if (members.empty()) {
+    // the library would remove a file without members: this is the directory's end alone
+    std::string end = "PK\5\6";
+    end.resize(22, '\0');
+    file.write(end);
+    return file.commit();
+  }
+  int code = 0;
+  std::unique_ptr<zip_t, void (*)(zip_t*)> archive(
+      zip_open(file.temporary().c_str(), ZIP_CREATE | ZIP_TRUNCATE, &code), zip_discard);
+  const auto must = [&](bool done) {
+    if (!done) fail("cannot write ", path.string(), ": ", zip_strerror(archive.get()));
+  };
+  check(archive != nullptr, "cannot write ", path.string(), ": zip error ", code);
+  for (const ZipParts& member : members) {
+    std::vector<zip_buffer_fragment_t> parts;
+    for (const auto& part : member.parts) {
+      if (part.empty()) continue;
+      auto* bytes = reinterpret_cast<zip_uint8_t*>(const_cast<std::byte*>(part.data()));
+      parts.push_back({bytes, part.size()});
+    }
+    zip_source_t* source = zip_source_buffer_fragment(archive.get(), parts.data(), parts.size(), 0);
+    must(source != nullptr);
+    const zip_int64_t index =
+        zip_file_add(archive.get(), member.name.c_str(), source, ZIP_FL_ENC_UTF_8);
+    if (index < 0) zip_source_free(source);
+    must(index >= 0);
+    const auto place = static_cast<zip_uint64_t>(index);
+    must(zip_set_file_compression(archive.get(), place, deflate ? ZIP_CM_DEFLATE : ZIP_CM_STORE,
+                                  0) == 0);
+    // 1 January 1980, the first day a zip file knows
+    must(zip_file_set_dostime(archive.get(), place, 0, (1 << 5) | 1, 0) == 0);
+  }
+  // the library reads the members only now
+  must(zip_close(archive.get()) == 0);
+  static_cast<void>(archive.release());
+  file.commit();
 }
 
 bool looks_like_zip(std::span<const std::byte> file) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <span>
@@ -43,6 +44,17 @@ class ZipReader {
   std::vector<Member> members_;
   std::map<std::string, std::size_t> places_;
 };
+
+// A member to write: its bytes are the parts one after the other, which must live until then.
+struct ZipParts {
+  std::string name;
+  std::vector<std::span<const std::byte>> parts;
+};
+
+// Writes an archive atomically: members in the order given, stored, or deflated when asked for,
+// with a fixed date, so that the same members give the same bytes.
+void write_zip(const std::filesystem::path& path, std::span<const ZipParts> members,
+               bool deflate = false);
 
 // the first bytes of every zip file with at least one member
 bool looks_like_zip(std::span<const std::byte> file);

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
+#include "io/tensors.h"
+#include "io/torch_file.h"
 #include "models/lewm/initialize.h"
 #include "ops/image.h"
 #include "train/checkpoint.h"
@@ -31,14 +34,19 @@ std::array<float, 3> mean_colour(View<const u8, 5> pixels, BatchSums* sums) {
   return colour;
 }
 
+// of one configuration
+void assign(const lewm::Weights& from, lewm::Weights& to) {
+  const auto take = [](const Tensor& values, Tensor& into) {
+    std::copy_n(values.bytes(), values.byte_count(), into.bytes());
+  };
+  take(from.parameters, to.parameters);
+  take(from.buffers, to.buffers);
+  to.batches_tracked = from.batches_tracked;
+}
+
 lewm::Weights copy_of(const lewm::Weights& weights) {
   lewm::Weights copy(weights.config);
-  const auto take = [](const Tensor& from, Tensor& to) {
-    std::copy_n(from.bytes(), from.byte_count(), to.bytes());
-  };
-  take(weights.parameters, copy.parameters);
-  take(weights.buffers, copy.buffers);
-  copy.batches_tracked = weights.batches_tracked;
+  assign(weights, copy);
   return copy;
 }
 
@@ -68,8 +76,34 @@ void Learner::begin(BatchSource& source) {
   } else {
     lewm::initialize(weights_.moving, settings_.seed);
   }
-  if (average_) average_->moving = copy_of(weights_.moving);
+  if (average_) assign(weights_.moving, average_->moving);
   for (const AddedLoss& added : settings_.losses.added) added.loss->begin(settings_.seed);
+}
+
+void Learner::begin_with(const std::filesystem::path& file, bool with_optimiser) {
+  const std::string where = file.string();
+  lewm::Weights& weights = weights_.moving;
+  assign(lewm::weights_from_tensors(weights.config, read_tensors(file), where), weights);
+  if (average_) assign(weights, average_->moving);
+  if (!with_optimiser) return;
+
+  const auto state = read_torch_optimiser(file);
+  check(state.has_value(), where, " has no state of an optimiser (`optimizer_states`)");
+  // under the names of the state dict, which the file's vocabulary decides
+  const auto moments = [&](const TensorMap& named, Tensor& block) {
+    std::map<std::string, const Tensor*> found;
+    for (const auto& [name, tensor] : named) found[lewm::canonical_name(name)] = &tensor;
+    for (const lewm::TensorSpec& spec : lewm::layout_of(weights.config).specs) {
+      if (!spec.trained) continue;
+      const auto at = found.find(spec.name);
+      check(at != found.end(), where, ": the optimiser knows no ", spec.name);
+      const Tensor values = at->second->converted(DType::f32);
+      std::copy_n(values.data<float>(), values.numel(), block.data<float>() + spec.offset);
+    }
+  };
+  moments(state->first, optimiser_.m);
+  moments(state->second, optimiser_.v);
+  optimiser_.steps = state->steps;
 }
 
 double Learner::learning_rate(double base) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ class Learner {
 
   // weights from the seed (and, when scaled, the mean colour of the source's first batch)
   void begin(BatchSource& source);
+  // the weights of a file instead, and on demand the moments and steps of a Lightning checkpoint
+  void begin_with(const std::filesystem::path& file, bool with_optimiser);
   // One optimiser step over `accumulate` batches of the source.
   StepReport step(BatchSource& source);
   // With `settle_batches`: shows them to the weights at rest, for running statistics of their own.

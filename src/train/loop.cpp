@@ -124,6 +124,11 @@ class Trainer {
     ranks_.take_from_rank_0(begun);
     // from the beginning, or from the checkpoint
     if (begun == 0) learner_.begin(source_);
+    if (begun == 0 && ranks_.leads() && !run_.init.empty()) {
+      learner_.begin_with(run_.init, run_.init_optimiser);
+      check(learner_.steps() < settings_.steps, run_.init.string(), " has taken ", learner_.steps(),
+            " steps already, the run has ", settings_.steps);
+    }
     const double seconds = begun != 0 && ranks_.leads() ? restore() : 0;
     if (ranks_.leads()) describe();
     learner_.take_from_rank_0();

@@ -38,6 +38,10 @@ struct Run {
   nlohmann::json statistics;  // written as statistics.json, and part of what a checkpoint is for
   std::filesystem::path output;
   bool resume = false;
+  // Weights to begin with instead of drawn ones: a file of named tensors (io/tensors.h). With
+  // init_optimiser it must be a Lightning checkpoint, whose moments and steps are taken too.
+  std::filesystem::path init;
+  bool init_optimiser = false;
   std::vector<Examiner*> examiners;
 };
 

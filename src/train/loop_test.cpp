@@ -304,6 +304,27 @@ TEST_F(TrainLoop, AFolderServesOneRunAtATime) {
   EXPECT_THAT(message_of([&] { start(run); }), testing::HasSubstr("in use by another run"));
 }
 
+TEST_F(TrainLoop, BeginsWithTheWeightsOfAFile) {
+  const TrainingRun first = run_into("first");
+  start(first);
+  TrainingRun second = run_into("second");
+  second.settings.steps = 1;
+  second.settings.warmup_fraction = 1.0;  // its only step has learning rate 0
+  second.init = first.output / "weights.safetensors";
+  start(second);
+  const TensorMap before = read_safetensors(first.output / "weights.safetensors");
+  const TensorMap after = read_safetensors(second.output / "weights.safetensors");
+  for (const char* name : {"projector.net.0.weight", "predictor.pos_embedding"}) {
+    EXPECT_EQ(std::memcmp(before.at(name).bytes(), after.at(name).bytes(),
+                          static_cast<std::size_t>(before.at(name).byte_count())),
+              0)
+        << name;
+  }
+  second.output = root_ / "third";
+  second.init_optimiser = true;
+  EXPECT_THAT(message_of([&] { start(second); }), testing::HasSubstr("no PyTorch checkpoint"));
+}
+
 TEST_F(TrainLoop, RefusesWhatDoesNotFit) {
   TrainingRun run = run_into("twice");
   start(run);
@@ -360,7 +381,8 @@ TEST(TrainSettings, NameWhatIsWrong) {
     }
     return std::string();
   };
-  EXPECT_EQ(message(R"({"stepz": 3})"), "c.json: training.stepz is not a setting of training");
+  EXPECT_EQ(message(R"({"stepz": 3})"),
+            "c.json: training.stepz is not a setting of training; the nearest is steps");
   EXPECT_NE(message(R"({"batch": 1})").find("training.batch is 1"), std::string::npos);
   EXPECT_NE(message(R"({"lr": "fast"})").find("training.lr is \"fast\""), std::string::npos);
   EXPECT_EQ(message(R"({"precision": "int8"})"),

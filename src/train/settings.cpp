@@ -5,6 +5,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <variant>
+#include <vector>
+
+#include "base/nearest.h"
 
 #include "train/inverse_dynamics.h"
 
@@ -135,7 +138,11 @@ TrainingSettings settings_from_json(const json& node, const std::string& where) 
       continue;
     }
     const auto at = fields.find(key);
-    check(at != fields.end(), name, " is not a setting of training");
+    if (at == fields.end()) {
+      std::vector<std::string> names = {"seed", "groups"};
+      for (const auto& field : fields) names.push_back(field.first);
+      fail(name, " is not a setting of training; the nearest is ", nearest_name(key, names));
+    }
     read_field(value, at->second, name);
   }
   check(settings.initialization == "published" || settings.initialization == "scaled", where,
