@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cstring>
-#include <vector>
 
 #include "ops/adamw.h"
 #include "ops/adamw_ref.h"
@@ -61,13 +60,6 @@ void adamw_step(Context& ctx, const AdamW& settings, std::span<const AdamWGroup>
                 float gradient_factor, View<const float, 1> gradient, View<float, 1> parameter,
                 View<float, 1> m, View<float, 1> v) {
   const auto kernel = ORRERY_KERNEL(AdamWStep);
-  std::vector<AdamWFactors<float>> factors;
-  for (const AdamWGroup& group : groups) {
-    AdamW own = settings;
-    own.lr *= group.lr_scale;
-    own.weight_decay = group.weight_decay;
-    factors.push_back(adamw_factors<float>(own, step));
-  }
   ctx.parallel_ranges(parameter.size(0), kValuesPerPiece, [&](i64 begin, i64 end, int) {
     // the part of every group that lies in this range
     auto group = std::upper_bound(
@@ -75,9 +67,12 @@ void adamw_step(Context& ctx, const AdamW& settings, std::span<const AdamWGroup>
         [](i64 place, const AdamWGroup& candidate) { return place < candidate.end; });
     for (; begin < end; ++group) {
       const i64 stop = std::min(end, group->end);
-      kernel(factors[static_cast<std::size_t>(group - groups.begin())], gradient_factor,
-             gradient.data() + begin, parameter.data() + begin, m.data() + begin, v.data() + begin,
-             stop - begin);
+      // made for every piece, of which each has thousands of values: a list would have to be kept
+      AdamW own = settings;
+      own.lr *= group->lr_scale;
+      own.weight_decay = group->weight_decay;
+      kernel(adamw_factors<float>(own, step), gradient_factor, gradient.data() + begin,
+             parameter.data() + begin, m.data() + begin, v.data() + begin, stop - begin);
       begin = stop;
     }
   });

@@ -64,7 +64,7 @@ class TrainingState {
   i64 frames() const { return frames_; }
   Precision precision() const { return precision_; }
   std::size_t bytes() const { return memory_.bytes(); }  // of the block
-  i64 context() const { return context_; }  // C
+  i64 context() const { return context_; }               // C
   View<const float, 3> emb() const { return emb_.reshaped<3>({windows_, frames_, width_}); }
   View<const float, 3> pred() const { return passes_[0].pred; }
   View<const float, 3> rolled() const { return rolled_; }
