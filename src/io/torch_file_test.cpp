@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <vector>
@@ -168,9 +169,8 @@ TEST(Torch, ReadsBackWhatItWrote) {
   for (const auto& [name, tensor] : tensors) {
     EXPECT_EQ(back.at(name).dtype(), tensor.dtype()) << name;
     EXPECT_EQ(back.at(name).shape(), tensor.shape()) << name;
-    EXPECT_EQ(std::memcmp(back.at(name).bytes(), tensor.bytes(),
-                          static_cast<std::size_t>(tensor.byte_count())),
-              0)
+    EXPECT_TRUE(
+        std::equal(tensor.bytes(), tensor.bytes() + tensor.byte_count(), back.at(name).bytes()))
         << name;
   }
   // the same tensors, the same bytes

@@ -56,7 +56,13 @@ std::string first_fault(const std::string& page) {
   while ((at = page.find('<', at)) != std::string::npos) {
     std::smatch match;
     const std::size_t end = page.find('>', at);
-    const std::string element = page.substr(at, end - at + 1);
+    // without what is quoted, up to its first <: std::regex goes as deep as a text is long
+    std::string element;
+    bool quoted = false;
+    for (const char c : page.substr(at, end - at + 1)) {
+      if (c == '"') quoted = !quoted;
+      if (!quoted || c == '"' || c == '<') element += c;
+    }
     if (!std::regex_match(element, match, tag)) return "malformed: " + element.substr(0, 80);
     if (match[4] != "/") {
       if (match[1] == "/") {
