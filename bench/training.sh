@@ -24,5 +24,5 @@ for precision in f32 bf16; do
     time=$(lower "$time" "$(ours "$figure" | field median)")
     ratio=$(awk -v a="$peer" -v b="$time" 'BEGIN { printf "%.2f", a / b }')
   fi
-  printf '%-28s %7.0f ms %7s ms %8s %9s MB %9s MB\n' "$figure" "$time" "${peer%.*}" "$ratio" "$memory" "$peer_memory"
+  printf '%-28s %7.0f ms %7s ms %8s %9.0f MB %9s MB\n' "$figure" "$time" "${peer%.*}" "$ratio" "$memory" "$peer_memory"
 done
