@@ -103,7 +103,7 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
   check(run.model.action.input == block, options.data, " has actions of ", data.action_width(),
         " numbers, with frameskip ", run.settings.frameskip, " a block of ", block,
         "; the model takes blocks of ", run.model.action.input);
-  train::add_learned_losses(run.settings, run.model);
+  train::add_learned_losses(run.settings, run.model, data.observed());
   if (run.settings.steps == 0) {
     run.settings.steps = run.settings.epochs * (data.training_windows() / run.settings.batch);
   }

@@ -334,6 +334,23 @@ TEST_F(Loader, BatchesHoldTheirWindows) {
   }
 }
 
+// as recorded, of the rows that the pictures are of
+TEST_F(Loader, AnotherColumnComesWithThePictures) {
+  WindowLoader loader(windows_, scale_,
+                      {.batch = 15, .order = WindowOrder::in_order, .observation = "action"});
+  const auto seen = loader.batch(2).observation.view<float, 3>();
+  ASSERT_EQ(seen.shape(), Shape({15, 2, 2}));
+  for (i64 i = 0; i < 15; ++i) {
+    for (i64 t = 0; t < 2; ++t) {
+      const i64 row = windows_[i].row + 2 * t;
+      if (row == 8 || row == 23) continue;  // not a number
+      EXPECT_EQ(seen(i, t, 0), static_cast<float>(row));
+      EXPECT_EQ(seen(i, t, 1), static_cast<float>(-row));
+    }
+  }
+  EXPECT_THROW(WindowLoader(windows_, scale_, {.batch = 2, .observation = "elsewhere"}), Error);
+}
+
 TEST_F(Loader, RefusesWhatItCannotServe) {
   EXPECT_THAT([&] { WindowLoader(windows_, scale_, {.batch = 16}); },
               ThrowsMessage<Error>(HasSubstr("15 windows")));

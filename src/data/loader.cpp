@@ -32,6 +32,12 @@ WindowLoader::WindowLoader(const Windows& windows, ZScore action_scale, LoaderOp
         "a loader of ", part_, " windows from ", options_.first,
         " on was asked for, of batches of ", options_.batch);
 
+  i64 observed = 0;
+  if (!options_.observation.empty()) {
+    observation_ = episodes.column_index(options_.observation);
+    observed = episodes.column(*observation_).width();
+  }
+
   const i64 steps = windows.shape().num_steps;
   orders_ = std::make_unique<WindowOrders>(windows, options_.order, options_.seed, pixels_,
                                            options_.group_bytes);
@@ -41,6 +47,7 @@ WindowLoader::WindowLoader(const Windows& windows, ZScore action_scale, LoaderOp
     batch.pixels =
         Tensor(DType::uint8, {part_, steps, pixels.row[0], pixels.row[1], pixels.row[2]});
     batch.action = Tensor(DType::f32, {part_, steps, windows.shape().frameskip * action.width()});
+    if (observation_) batch.observation = Tensor(DType::f32, {part_, steps, observed});
   }
   for (int i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { make_ahead(); });
 }
@@ -76,6 +83,11 @@ void WindowLoader::fill(i64 step, WindowBatch& batch) const {
     float* action = batch.action.data<float>() + i * action_numbers;
     windows_->read_actions_f32(window, action_, action);
     action_scale_.normalise({action, static_cast<std::size_t>(action_numbers)});
+    if (observation_) {
+      const i64 numbers = batch.observation.numel() / part_;
+      windows_->read_observations_f32(window, *observation_,
+                                      batch.observation.data<float>() + i * numbers);
+    }
   }
 }
 

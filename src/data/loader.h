@@ -4,6 +4,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -29,6 +30,8 @@ struct LoaderOptions {
   i64 group_bytes = i64{384} << 20;
   std::string pixels = "pixels";
   std::string action = "action";
+  // a column of numbers that is read for every frame beside the pixels, as recorded; empty: none
+  std::string observation;
 };
 
 // What a training step is given. B = batch, or the part of it that is read; T = num_steps.
@@ -37,6 +40,7 @@ struct WindowBatch {
   std::vector<i64> windows;  // [B]
   Tensor pixels;             // u8 [B, T, height, width, channels]
   Tensor action;             // f32 [B, T, frameskip * action width], z-scored, NaN made 0
+  Tensor observation;        // f32 [B, T, width of the column], or [0]
 };
 
 // Batches of windows, made ahead by threads of its own. Batch `step` is a pure function of
@@ -77,6 +81,7 @@ class WindowLoader {
   i64 part_ = 0;  // windows of a batch that are read
   i64 pixels_ = 0;
   i64 action_ = 0;
+  std::optional<i64> observation_;
   std::unique_ptr<const WindowOrders> orders_;
 
   std::mutex mutex_;

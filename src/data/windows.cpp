@@ -54,6 +54,11 @@ void Windows::read_observations(i64 window, i64 column, std::byte* out) const {
   episodes_->read(column, row, row + shape_.span(), shape_.frameskip, out);
 }
 
+void Windows::read_observations_f32(i64 window, i64 column, float* out) const {
+  const i64 row = (*this)[window].row;
+  episodes_->read_f32(column, row, row + shape_.span(), shape_.frameskip, out);
+}
+
 void Windows::read_actions_f32(i64 window, i64 column, float* out) const {
   const i64 row = (*this)[window].row;
   episodes_->read_f32(column, row, row + shape_.span(), 1, out);

@@ -40,6 +40,8 @@ class Windows {
 
   // The observations of a column: rows start, start + frameskip, ...: [num_steps, row].
   void read_observations(i64 window, i64 column, std::byte* out) const;
+  // the same of a column of numbers, as float32
+  void read_observations_f32(i64 window, i64 column, float* out) const;
   // The actions, or any column without skipping, as float32: [num_steps, frameskip * width]. Block
   // k holds the rows from observation k to before observation k + 1.
   void read_actions_f32(i64 window, i64 column, float* out) const;

@@ -16,6 +16,7 @@ struct LossInputs {
   View<const float, 3> pred;     // [B, S, D] predictions of emb[:, 1 .. S]
   View<const float, 3> rolled;   // [B, K-1, D] of further steps, empty with one step
   View<const float, 3> actions;  // [B, T, A] z-scored, may hold NaN; the block behind each frame
+  View<const float, 3> observations = {};  // [B, T, N] as recorded, empty where nobody asked
   // which windows of the batch these are; a loss that hangs on all of them adds up through it
   BatchShare share = {};
 };

@@ -28,8 +28,10 @@ class BatchSource {
 class WindowBatches : public BatchSource {
  public:
   // The windows must outlive the batches; fewer held-out windows than a batch means no validation.
+  // `observation` names a column that batches hold too, if any.
   WindowBatches(const Windows& training, const Windows& validation, const ZScore& action_scale,
-                i64 batch, u64 seed, const BatchPart& part = {});
+                i64 batch, u64 seed, const BatchPart& part = {},
+                const std::string& observation = "");
 
   i64 training_windows() const override { return training_windows_; }
   i64 validation_windows() const override { return validation_windows_; }

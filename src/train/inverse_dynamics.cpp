@@ -1,6 +1,5 @@
 #include "train/inverse_dynamics.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "ops/elementwise.h"
@@ -21,20 +20,15 @@ lewm::HeadConfig head_config(i64 latent, i64 action, i64 hidden) {
 }  // namespace
 
 InverseDynamics::InverseDynamics(i64 latent, i64 action, const Settings& settings)
-    : settings_(settings),
-      head_(kName, head_config(latent, action, settings.hidden)),
-      gradient_(Tensor::zeros<float>(head_.parameters.shape())),
-      m_(Tensor::zeros<float>(head_.parameters.shape())),
-      v_(Tensor::zeros<float>(head_.parameters.shape())) {}
+    : head_(kName, head_config(latent, action, settings.hidden)),
+      optimiser_(kName, settings.lr, settings.weight_decay, head_.parameters) {}
 
 void InverseDynamics::begin(u64 seed) {
   lewm::initialize(head_, seed);
-  m_ = Tensor::zeros<float>(head_.parameters.shape());
-  v_ = Tensor::zeros<float>(head_.parameters.shape());
-  steps_ = 0;
+  optimiser_.begin();
 }
 
-void InverseDynamics::begin_step(Context& ctx) { fill(ctx, 0.0f, gradient_.view<float, 1>()); }
+void InverseDynamics::begin_step(Context& ctx) { optimiser_.begin_step(ctx); }
 
 void InverseDynamics::make_room(i64 rows) {
   if (rows == rows_) return;
@@ -79,8 +73,8 @@ double InverseDynamics::value_and_gradient(Context& ctx, const LossInputs& in, d
       dguess_(row, a) = static_cast<float>(2.0 * error / count);
     }
   }
-  lewm::head_backward(ctx, head_.config, head_.tensors, head_.bound(gradient_.data<float>()), {},
-                      pairs_, state_, dguess_, dpairs_);
+  lewm::head_backward(ctx, head_.config, head_.tensors, head_.bound(optimiser_.gradient().data()),
+                      {}, pairs_, state_, dguess_, dpairs_);
   if (weight != 0) {
     scale(ctx, static_cast<float>(weight), dpairs_.flat());
     const View<float, 3> dpairs = dpairs_.reshaped<3>({windows, steps, 2 * width});
@@ -92,24 +86,12 @@ double InverseDynamics::value_and_gradient(Context& ctx, const LossInputs& in, d
 }
 
 void InverseDynamics::end_step(Context& ctx, const LearningStep& step) {
-  const View<float, 1> gradient = gradient_.view<float, 1>();
-  if (step.share.sums != nullptr) step.share.sums->add_up(gradient);
-  const double share = 1.0 / static_cast<double>(std::max<i64>(1, step.batches));
-  const double norm = share * std::sqrt(sum_of_squares(ctx, gradient));
-  if (!std::isfinite(norm)) return;
-  const double clipped = step.clip > 0 ? std::min(1.0, step.clip / (norm + 1e-6)) : 1.0;
-  ++steps_;
-  const AdamW adamw{.lr = static_cast<float>(settings_.lr * step.schedule),
-                    .weight_decay = static_cast<float>(settings_.weight_decay)};
-  adamw_step(ctx, adamw, {}, steps_, static_cast<float>(share * clipped), gradient,
-             head_.parameters.view<float, 1>(), m_.view<float, 1>(), v_.view<float, 1>());
+  optimiser_.end_step(ctx, step, head_.parameters.view<float, 1>());
 }
 
 TensorMap InverseDynamics::contents() const {
   TensorMap contents = lewm::tensors_from_head(head_);
-  contents.emplace(text(kName, ".m"), m_.clone());
-  contents.emplace(text(kName, ".v"), v_.clone());
-  contents.emplace(text(kName, ".steps"), tensor_of_count(steps_));
+  optimiser_.add_contents(contents);
   return contents;
 }
 
@@ -121,9 +103,7 @@ void InverseDynamics::restore(const TensorMap& contents, const std::string& wher
     tensors.emplace(name, at->second.clone());
   }
   lewm::read_head(head_, tensors, where);
-  restore_tensor(contents, text(kName, ".m"), where, m_);
-  restore_tensor(contents, text(kName, ".v"), where, v_);
-  steps_ = count_from(contents, text(kName, ".steps"), where);
+  optimiser_.restore(contents, where);
 }
 
 }  // namespace orrery::train

@@ -3,9 +3,9 @@
 #include "device/memory.h"
 #include "models/lewm/side_head.h"
 #include "models/lewm/training_head.h"
-#include "ops/adamw.h"
 #include "tensor/arena.h"
 #include "train/batch_loss.h"
+#include "train/side_optimiser.h"
 
 namespace orrery::train {
 
@@ -36,16 +36,14 @@ class InverseDynamics final : public BatchLoss {
 
   static constexpr const char* kName = "inverse_dynamics";
   lewm::SideHead& head() { return head_; }
-  View<const float, 1> gradient() const { return gradient_.view<float, 1>(); }
+  View<const float, 1> gradient() const { return optimiser_.gradient(); }
 
  private:
   void make_room(i64 rows);
   void lay_out(Arena& arena, i64 rows);
 
-  Settings settings_;
   lewm::SideHead head_;
-  Tensor gradient_, m_, v_;
-  i64 steps_ = 0;
+  SideOptimiser optimiser_;
 
   // memory of one batch size; P pairs
   i64 rows_ = 0;

@@ -23,13 +23,16 @@ i64 bytes_to_hold(i64 ranks) {
   return kUnknown / ranks;
 }
 
-std::unique_ptr<Episodes> held(std::unique_ptr<Episodes> episodes, i64 ranks) {
+std::unique_ptr<Episodes> held(std::unique_ptr<Episodes> episodes, i64 ranks,
+                               const std::string& observation) {
   i64 bytes = bytes_to_hold(ranks);
   // Drawing a picture costs little more than copying it, so no more of them are drawn beforehand
   // than a second or two makes.
   constexpr i64 kMostDrawn = i64{1} << 30;
   if (!episodes->drawing().empty()) bytes = std::min(bytes, kMostDrawn);
-  return held_if_it_fits(std::move(episodes), {"pixels", "action"}, bytes);
+  std::vector<std::string> columns = {"pixels", "action"};
+  if (!observation.empty()) columns.push_back(observation);
+  return held_if_it_fits(std::move(episodes), columns, bytes);
 }
 
 std::vector<i64> all_of(i64 count) {
@@ -42,7 +45,8 @@ std::vector<i64> all_of(i64 count) {
 
 Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& settings,
                    const Ranks& ranks, i64 image_size)
-    : episodes_(held(open_episodes(path, {.image_size = image_size}), ranks.size())),
+    : episodes_(held(open_episodes(path, {.image_size = image_size}), ranks.size(),
+                     settings.readout.column)),
       frameskip_(settings.frameskip) {
   const Column& pixels = episodes_->column(episodes_->column_index("pixels"));
   check(pixels.dtype == DType::uint8 && pixels.row.rank() == 3 && pixels.row[0] == pixels.row[1] &&
@@ -53,6 +57,9 @@ Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& se
   const i64 action = episodes_->column_index("action");
   action_width_ = episodes_->column(action).width();
   action_ = column_statistics(*episodes_, action);
+  if (settings.readout.asked()) {
+    observed_ = column_statistics(*episodes_, episodes_->column_index(settings.readout.column));
+  }
 
   EpisodeSplit split{all_of(episodes_->count()), {}};
   if (settings.validation_fraction > 0) {
@@ -61,9 +68,9 @@ Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& se
   const WindowShape shape{settings.frameskip, settings.num_steps};
   training_ = std::make_unique<Windows>(*episodes_, shape, split.train);
   validation_ = std::make_unique<Windows>(*episodes_, shape, split.validation);
-  batches_ =
-      std::make_unique<WindowBatches>(*training_, *validation_, ZScore(action_), settings.batch,
-                                      settings.seed, ranks.part_of(settings.batch));
+  batches_ = std::make_unique<WindowBatches>(
+      *training_, *validation_, ZScore(action_), settings.batch, settings.seed,
+      ranks.part_of(settings.batch), settings.readout.column);
 }
 
 lewm::Statistics Recorded::model_statistics() const {

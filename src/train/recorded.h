@@ -21,6 +21,8 @@ class Recorded : public BatchSource {
 
   i64 image_size() const { return image_size_; }
   i64 action_width() const { return action_width_; }
+  // of the column that the read-out asks for; nothing where there is none
+  const ColumnStatistics& observed() const { return observed_; }
   // what a model must know of this recording
   lewm::Statistics model_statistics() const;
   // statistics.json: action and pixel mean and std, frameskip, action_dim
@@ -34,7 +36,7 @@ class Recorded : public BatchSource {
  private:
   std::unique_ptr<Episodes> episodes_;
   i64 image_size_ = 0, action_width_ = 0, frameskip_ = 0;
-  ColumnStatistics action_;
+  ColumnStatistics action_, observed_;
   std::unique_ptr<Windows> training_, validation_;
   std::unique_ptr<WindowBatches> batches_;
 };

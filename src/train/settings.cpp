@@ -137,9 +137,13 @@ TrainingSettings settings_from_json(const json& node, const std::string& where) 
       settings.groups = groups_from_json(value, name);
       continue;
     }
+    if (key == "readout") {
+      settings.readout = readout_from_json(value, name);
+      continue;
+    }
     const auto at = fields.find(key);
     if (at == fields.end()) {
-      std::vector<std::string> names = {"seed", "groups"};
+      std::vector<std::string> names = {"seed", "groups", "readout"};
       for (const auto& field : fields) names.push_back(field.first);
       fail(name, " is not a setting of training; the nearest is ", nearest_name(key, names));
     }
@@ -156,6 +160,7 @@ TrainingSettings settings_from_json(const json& node, const std::string& where) 
 json json_from_settings(const TrainingSettings& settings) {
   TrainingSettings copy = settings;
   json node = {{"seed", settings.seed}, {"groups", json_from_groups(settings.groups)}};
+  if (settings.readout.asked()) node["readout"] = json_from_readout(settings.readout);
   for (const auto& [key, field] : fields_of(copy)) {
     if (const auto* whole = std::get_if<Whole>(&field)) {
       node[key] = *whole->value;
@@ -194,12 +199,18 @@ void choose_objective(TrainingSettings& settings, const std::string& name) {
   settings.inverse_dynamics_hidden = 512;
 }
 
-void add_learned_losses(TrainingSettings& settings, const lewm::Config& model) {
+void add_learned_losses(TrainingSettings& settings, const lewm::Config& model,
+                        const ColumnStatistics& observed) {
   std::vector<AddedLoss>& added = settings.losses.added;
-  const bool there = std::any_of(added.begin(), added.end(), [](const AddedLoss& one) {
-    return one.loss->name() == InverseDynamics::kName;
-  });
-  if (settings.inverse_dynamics_hidden > 0 && !there) {
+  const auto missing = [&](const char* name) {
+    return std::none_of(added.begin(), added.end(),
+                        [&](const AddedLoss& one) { return one.loss->name() == name; });
+  };
+  if (settings.readout.asked() && missing(Readout::kName)) {
+    added.push_back({std::make_shared<Readout>(model.latent(), settings.readout, observed),
+                     settings.readout.weight});
+  }
+  if (settings.inverse_dynamics_hidden > 0 && missing(InverseDynamics::kName)) {
     added.push_back({std::make_shared<InverseDynamics>(
                          model.latent(), model.action.input,
                          InverseDynamics::Settings{.hidden = settings.inverse_dynamics_hidden,

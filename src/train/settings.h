@@ -8,6 +8,7 @@
 #include "ops/precision.h"
 #include "train/groups.h"
 #include "train/losses.h"
+#include "train/readout.h"
 
 namespace orrery::train {
 
@@ -42,6 +43,7 @@ struct TrainingSettings {
   i64 inverse_dynamics_hidden = 0;  // width of its head (published 512); 0: none
   double inverse_dynamics_lr = 5e-5;
   double inverse_dynamics_weight = 0;  // of its gradient by the latents
+  ReadoutSettings readout;             // of recorded state from latents
   u64 seed = 3072;
   std::string initialization = "published";  // or "scaled", for narrow encoders
   double validation_fraction = 0.1;          // of the episodes
@@ -87,7 +89,9 @@ void choose_objective(TrainingSettings& settings, const std::string& name);
 void settle(TrainingSettings& settings, lewm::Config& model);
 
 // The losses that the settings ask for and that learn something themselves join the added ones:
-// inverse dynamics. The model must have its sizes. Doing so twice changes nothing.
-void add_learned_losses(TrainingSettings& settings, const lewm::Config& model);
+// inverse dynamics and the read-out, of a column with these statistics. The model must have its
+// sizes. Doing so twice changes nothing.
+void add_learned_losses(TrainingSettings& settings, const lewm::Config& model,
+                        const ColumnStatistics& observed = {});
 
 }  // namespace orrery::train

@@ -21,7 +21,12 @@ void add_gradient(Context& ctx, const StepSettings& settings, const lewm::PassMo
                   const Batch& batch, lewm::Weights& weights, lewm::TrainingState& state,
                   LossState& loss_state, Optimiser& optimiser, StepReport& report) {
   lewm::forward(ctx, weights, state, mode, batch.pixels, batch.actions);
-  const LossInputs in = {state.emb(), state.pred(), state.rolled(), batch.actions, mode.share};
+  const LossInputs in = {.emb = state.emb(),
+                         .pred = state.pred(),
+                         .rolled = state.rolled(),
+                         .actions = batch.actions,
+                         .observations = batch.observations,
+                         .share = mode.share};
   const LossValues values = losses(ctx, settings.losses, in, loss_state);
   ++report.batches;
   add_to_mean(report.losses, values, report.batches);

@@ -23,10 +23,10 @@ struct StepSettings {
   double clip = 1.0;               // largest norm of the whole gradient; 0: not clipped
 };
 
-// One batch: pixels [B, T, H, W, 3], actions [B, T, A] z-scored.
 struct Batch {
-  View<const u8, 5> pixels;
-  View<const float, 3> actions;
+  View<const u8, 5> pixels;           // [B, T, H, W, 3]
+  View<const float, 3> actions;       // [B, T, A] z-scored
+  View<const float, 3> observations;  // [B, T, N] as recorded, empty where no loss asks for them
 };
 
 struct StepReport {

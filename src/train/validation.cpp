@@ -73,7 +73,12 @@ ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, 
     const Batch batch = source.validation_batch(index);
     lewm::forward(ctx, weights, state, {.training = false, .share = share}, batch.pixels,
                   batch.actions);
-    const LossInputs in = {state.emb(), state.pred(), state.rolled(), batch.actions, share};
+    const LossInputs in = {.emb = state.emb(),
+                           .pred = state.pred(),
+                           .rolled = state.rolled(),
+                           .actions = batch.actions,
+                           .observations = batch.observations,
+                           .share = share};
     add_to_mean(report.losses, losses(ctx, settings, in, loss_state), index + 1);
     covariance.add(state.emb().as_rows());
   }

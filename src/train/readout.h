@@ -1,0 +1,79 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/statistics.h"
+#include "device/memory.h"
+#include "nn/layers.h"
+#include "tensor/arena.h"
+#include "train/batch_loss.h"
+#include "train/side_optimiser.h"
+
+namespace orrery::train {
+
+// Which recorded numbers latents are asked for, how much it counts: `training.readout`.
+struct ReadoutSettings {
+  std::string column;        // of the recording: numbers, one row for each frame
+  std::vector<i64> numbers;  // of its rows: places and the like
+  std::vector<i64> angles;   // of its rows: radians
+  double weight = 1.0;       // of the loss in the total
+  double lr = 1e-3;          // of the read-out
+  bool asked() const { return !column.empty(); }
+};
+
+// The object `training.readout`, and what it says that is not the default; `where` names it.
+ReadoutSettings readout_from_json(const nlohmann::json& node, const std::string& where);
+nlohmann::json json_from_readout(const ReadoutSettings& settings);
+
+// A linear read-out of recorded state from the latent of the same frame.
+//
+//   mean over windows, frames and targets of (W z + b - y)^2
+//
+// y: the chosen numbers, z-scored over the recording, and sqrt(2) cos and sqrt(2) sin of the
+// chosen angles, so that an angle that points anywhere alike has variance 1 as the numbers have.
+//
+// It puts into the latent what the state says, where squared distance sees it. The published LeWM
+// learns from pictures and actions alone; this is for those who recorded the state beside them and
+// need it only in training. A NaN has no target and no gradient. W [Y, D] and b learn by an AdamW
+// of their own and are no part of the model. tolerant: f32; steady
+class Readout final : public BatchLoss {
+ public:
+  // `scale`: statistics of the column, all of it
+  Readout(i64 latent, const ReadoutSettings& settings, const ColumnStatistics& scale);
+
+  std::string name() const override { return kName; }
+  double value_and_gradient(Context& ctx, const LossInputs& in, double weight,
+                            const LossSlopes& slopes) override;
+  void begin(u64 seed) override;
+  void begin_step(Context& ctx) override;
+  void end_step(Context& ctx, const LearningStep& step) override;
+  TensorMap contents() const override;
+  void restore(const TensorMap& contents, const std::string& where) override;
+
+  static constexpr const char* kName = "readout";
+  i64 targets() const;  // Y
+  View<const float, 1> gradient() const { return optimiser_.gradient(); }
+
+ private:
+  void make_room(i64 rows);
+  void lay_out(Arena& arena, i64 rows);
+  void targets_of(const float* row, std::span<float> out) const;
+  nn::Dense bound(float* block) const;  // W, then b
+
+  i64 latent_;
+  ReadoutSettings settings_;
+  ZScore scale_;
+  Tensor parameters_;
+  SideOptimiser optimiser_;
+
+  // memory of one batch size
+  i64 rows_ = 0;
+  Block memory_;
+  View<float, 2> guess_, dguess_;  // [rows, Y]
+  View<float, 2> dlatents_;        // [rows, D]
+};
+
+}  // namespace orrery::train
