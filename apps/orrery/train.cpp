@@ -49,9 +49,9 @@ void put(const std::string& assignment, nlohmann::json& settings) {
       value.is_discarded() ? nlohmann::json(characters) : value;
 }
 
-// Model and settings of the configuration file and of what goes over it; has_model tells whether
-// any of them has the model.
-void read_configuration(const Options& options, train::Run& run, bool& has_model) {
+// Model and settings of the configuration file and of what goes over it. Returns what the model is
+// from, in words; nothing when none of them has one.
+std::string read_configuration(const Options& options, train::Run& run) {
   nlohmann::json root = nlohmann::json::object();
   if (!options.config.empty()) root = read_json(options.config);
   check(root.is_object(), options.config, " holds ", root.type_name(), ", an object was needed");
@@ -59,34 +59,36 @@ void read_configuration(const Options& options, train::Run& run, bool& has_model
     check(key == "model" || key == "training", options.config, ": ", key,
           " is unknown; model and training were expected");
   }
-  has_model = root.contains("model");
-  if (has_model) {
+  std::string model_from;
+  if (root.contains("model")) {
+    model_from = options.config;
     run.model = lewm::config_from_json(root.at("model"), options.config + ": model");
   }
   // a model to begin with brings its own configuration
   const auto beside = std::filesystem::path(options.init).parent_path() / "config.json";
-  if (!has_model && !options.init.empty() && std::filesystem::exists(beside)) {
+  if (model_from.empty() && !options.init.empty() && std::filesystem::exists(beside)) {
+    model_from = text(beside.string(), " beside the weights of --init");
     run.model = lewm::read_config(beside);
-    has_model = true;
   }
   nlohmann::json training = root.value("training", nlohmann::json::object());
   for (const std::string& assignment : options.set) put(assignment, training);
   run.settings = train::settings_from_json(
       training, options.config.empty() ? std::string("--set") : options.config);
+  return model_from;
 }
 
 // on every rank, of which the first tells
 void train_on_rank(const Options& options, const dist::World& world, dist::Lockstep& ranks,
                    int& result) {
   train::Run run;
-  bool has_model = false;
-  read_configuration(options, run, has_model);
+  const std::string model_from = read_configuration(options, run);
+  const bool has_model = !model_from.empty();
   if (options.steps) run.settings.steps = *options.steps;
   if (options.seed) run.settings.seed = *options.seed;
   if (!options.precision.empty()) run.settings.precision = precision_from(options.precision);
 
   if (!options.preset.empty()) {
-    check(!has_model, options.config, " has a model, and so has --preset ", options.preset,
+    check(!has_model, model_from, " has a model, and so has --preset ", options.preset,
           "; one of them was needed");
     run.model = lewm::preset(options.preset);
   }
@@ -178,10 +180,12 @@ void add_train(CLI::App& app, int& result) {
   verb->add_option("--output", options->output, "folder for the model and the run")->required();
   verb->add_flag("--resume", options->resume,
                  "go on from the folder's checkpoint, if there is one");
-  verb->add_option("--set", options->set,
-                   "a setting that goes before the configuration's, such as lr=1e-4; may be "
-                   "repeated")
-      ->allow_extra_args(false);
+  verb->add_option(
+          "--set", options->set,
+          "a setting that goes before the configuration's, such as lr=1e-4; one each time, "
+          "may be repeated")
+      ->allow_extra_args(false)
+      ->option_text("KEY=VALUE");
   auto* init = verb->add_option("--init", options->init,
                                 "begin with the weights of a file: .ckpt of Lightning, .pt or "
                                 ".safetensors");
