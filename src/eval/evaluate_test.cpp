@@ -36,6 +36,15 @@ lewm::Config small_config() {
   return config;
 }
 
+// the same with linear attention in its last layer
+lewm::Config hybrid_config() {
+  lewm::Config config = small_config();
+  config.encoder.layers = 2;
+  config.encoder.pattern = "AL";
+  config.encoder.meta_tokens = 2;
+  return config;
+}
+
 // Three small recorded episodes of TwoRoom, and how they are played: two plans each.
 class Recording {
  public:
@@ -115,8 +124,9 @@ std::string deed_of(EpisodeRecord record) {
 std::vector<EpisodeRecord> played_in_groups(Context& ctx, const Protocol& protocol,
                                             const std::vector<EvalCase>& cases,
                                             const std::vector<std::vector<std::size_t>>& groups,
-                                            i64 side_by_side = 0) {
-  const lewm::Model model(ctx, lewm::seeded_weights(small_config(), "evaluate"));
+                                            i64 side_by_side = 0,
+                                            const lewm::Config& config = small_config()) {
+  const lewm::Model model(ctx, lewm::seeded_weights(config, "evaluate"));
   EvaluateOptions options;
   options.environment = "tworoom";
   options.side_by_side = side_by_side;
@@ -176,6 +186,27 @@ TEST(Evaluate, PlannersThatDescendKeepEpisodesApartToo) {
     for (std::size_t e = 0; e < cases.size(); ++e) {
       EXPECT_EQ(deed_of(together[e]), deed_of(split[e])) << name << ", case " << e;
       EXPECT_FALSE(together[e].plans[0].trace.gradient_norm.empty()) << name;
+    }
+  }
+}
+
+TEST(Evaluate, HybridModelsPlayWithEveryPlannerOfActions) {
+  Context ctx({.threads = 2});
+  const Recording recording(ctx, 5);
+  const auto environment = make_environment("tworoom");
+  Protocol protocol = small_protocol(3);
+  protocol.budget = 10;
+  const auto cases = load_cases(*recording, *environment, protocol);
+  const auto plain = played_in_groups(ctx, protocol, cases, {{0, 1, 2}});
+  for (const char* name : {"cem", "icem", "mppi", "predictive-sampling", "gradient"}) {
+    protocol.planner.name = name;
+    const auto together = played_in_groups(ctx, protocol, cases, {{0, 1, 2}}, 0, hybrid_config());
+    const auto split = played_in_groups(ctx, protocol, cases, {{2}, {0, 1}}, 0, hybrid_config());
+    for (std::size_t e = 0; e < cases.size(); ++e) {
+      EXPECT_EQ(deed_of(together[e]), deed_of(split[e])) << name << ", case " << e;
+      ASSERT_EQ(together[e].plans.size(), 1u) << name;
+      EXPECT_TRUE(std::isfinite(together[e].plans[0].cost)) << name;
+      EXPECT_NE(together[e].plans[0].cost, plain[e].plans[0].cost) << name << ": another model";
     }
   }
 }

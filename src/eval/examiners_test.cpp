@@ -36,6 +36,14 @@ lewm::Config small_config() {
   return config;
 }
 
+lewm::Config hybrid_config() {
+  lewm::Config config = small_config();
+  config.encoder.layers = 2;
+  config.encoder.pattern = "AL";
+  config.encoder.meta_tokens = 1;
+  return config;
+}
+
 train::TrainingSettings small_settings() {
   train::TrainingSettings settings;
   settings.steps = 12;
@@ -82,10 +90,11 @@ class Examiners : public testing::Test {
   };
 
   train::Outcome train(const std::string& name, const train::TrainingSettings& settings,
-                       bool examined, i64 steps = 1000, bool resume = false) {
+                       bool examined, i64 steps = 1000, bool resume = false,
+                       const lewm::Config& model = small_config()) {
     train::Recorded source(data_, settings);
     train::Run run;
-    run.model = small_config();
+    run.model = model;
     run.settings = settings;
     run.image_size = source.image_size();
     run.statistics = source.statistics();
@@ -142,6 +151,15 @@ TEST_F(Examiners, LeaveTheWeightsAlone) {
                            "probe_agent_r", "distance_rank", "cost_falls", "latent_std_least"}) {
     ASSERT_TRUE(told.contains(name)) << name;
     EXPECT_EQ(told.at(name).size(), 3u) << name;
+    for (const auto& [step, value] : told.at(name)) EXPECT_TRUE(std::isfinite(value)) << name;
+  }
+}
+
+TEST_F(Examiners, TryGoalsWithHybridModelsToo) {
+  train("hybrid", small_settings(), true, 1000, false, hybrid_config());
+  const auto told = measures("hybrid");
+  for (const char* name : {"success", "goal_distance", "probe_agent", "horizon_1"}) {
+    ASSERT_TRUE(told.contains(name)) << name;
     for (const auto& [step, value] : told.at(name)) EXPECT_TRUE(std::isfinite(value)) << name;
   }
 }

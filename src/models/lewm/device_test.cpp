@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include "base/random.h"
@@ -272,6 +273,20 @@ TEST(CudaGoalDynamics, CostsOfManyEnvironmentsEqualTheCpus) {
   const auto expected = costs(cpu), values = costs(cuda);
   for (std::size_t i = 0; i < expected.size(); ++i) {
     EXPECT_NEAR(values[i], expected[i], kSameProducts * std::max(1.0f, std::abs(expected[i])));
+  }
+}
+
+TEST(CudaModel, HybridEncodersAreTheCpus) {
+  ORRERY_NEEDS_CUDA;
+  Context cuda(on_cuda());
+  Config config = small_config();
+  config.encoder.pattern = "AL";
+  config.encoder.meta_tokens = 2;
+  try {
+    const Model model(cuda, seeded_weights(config, "hybrid"));
+    FAIL() << "linear attention has no kernel";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("layers AL"), std::string::npos) << error.what();
   }
 }
 

@@ -133,18 +133,24 @@ TEST(Rollout, IsSteadyForAnyNumberOfThreadsAndCandidates) {
 
 TEST(Encode, LeavesOutWhatOnlyAProbeSees) {
   Context ctx({.threads = 2});
-  const Model model(ctx, seeded_weights(small_config(), "encode"));
-  Tensor frames(DType::uint8, {5, 35, 28, 3});
-  for (i64 i = 0; i < frames.numel(); ++i)
-    frames.data<u8>()[i] = static_cast<u8>(philox(1, 2, static_cast<u64>(i))[0]);
-  EncoderState state = make_encoder_state(ctx, model, 35, 28, 5);
-  Tensor quick(DType::f32, {5, 20}), whole(DType::f32, {5, 20});
-  encode(ctx, model, state, frames.view<u8, 4>(), quick.view<float, 2>());
-  i64 seen = 0;
-  const Probe probe = [&](const char*, i64, View<const float, 2>) { ++seen; };
-  encode(ctx, model, state, frames.view<u8, 4>(), whole.view<float, 2>(), &probe);
-  EXPECT_GE(seen, 7);
-  EXPECT_LT(max_difference(quick, whole), 2e-5);
+  // with softmax attention in the last layer and with linear
+  for (const char* pattern : {"", "LAL", "ALA"}) {
+    Config config = small_config();
+    config.encoder.pattern = pattern;
+    config.encoder.meta_tokens = config.encoder.hybrid() ? 2 : 0;
+    const Model model(ctx, seeded_weights(config, "encode"));
+    Tensor frames(DType::uint8, {5, 35, 28, 3});
+    for (i64 i = 0; i < frames.numel(); ++i)
+      frames.data<u8>()[i] = static_cast<u8>(philox(1, 2, static_cast<u64>(i))[0]);
+    EncoderState state = make_encoder_state(ctx, model, 35, 28, 5);
+    Tensor quick(DType::f32, {5, 20}), whole(DType::f32, {5, 20});
+    encode(ctx, model, state, frames.view<u8, 4>(), quick.view<float, 2>());
+    i64 seen = 0;
+    const Probe probe = [&](const char*, i64, View<const float, 2>) { ++seen; };
+    encode(ctx, model, state, frames.view<u8, 4>(), whole.view<float, 2>(), &probe);
+    EXPECT_GE(seen, 7);
+    EXPECT_LT(max_difference(quick, whole), 2e-5) << pattern;
+  }
 }
 
 TEST(Weights, RoundTripUnderBothVocabularies) {

@@ -80,7 +80,9 @@ void Model::fold_byte_patch(Context& ctx) {
 Model::Model(Context& ctx, Weights given, Precision precision)
     : weights_(std::move(given)), precision_(precision) {
   check(!config().encoder.hybrid() || ctx.device() == Device::cpu,
-        "a hybrid encoder with linear attention runs on the CPU only, so far");
+        "this model's encoder is a hybrid (layers ", config().encoder.pattern,
+        ", L of them linear attention), which runs on the CPU; ", name_of(ctx.device()),
+        " was asked for");
   const Tensors& t = weights_.tensors;
   tensors_ = t;
   if (ctx.device() != Device::cpu) {
