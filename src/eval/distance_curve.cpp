@@ -213,14 +213,14 @@ json json_from_line(const DistanceCurve::Line& line) {
 void print(std::ostringstream& out, const char* kind, const DistanceCurve::Line& line) {
   if (line.bins.empty()) return;
   out << "  " << kind << ", rank correlation " << std::setprecision(2) << line.rank_correlation
-      << "\n        distance   pairs  squared latent distance    p10    p90   falls one block on: "
-         "cost  distance\n";
+      << "\n        distance   pairs   squared latent distance     p10     p90   "
+         "falls one block on: cost  distance\n";
   for (const DistanceCurve::Bin& bin : line.bins) {
     const std::string range =
         std::isfinite(bin.to) ? text(bin.from, "-", bin.to) : text(bin.from, "+");
     out << std::setw(16) << range << std::setw(8) << bin.pairs << std::setprecision(3)
-        << std::setw(14) << bin.mean << " +- " << std::setw(7) << bin.deviation << std::setw(7)
-        << bin.low << std::setw(7) << bin.high;
+        << std::setw(14) << bin.mean << " +- " << std::setw(8) << bin.deviation << std::setw(8)
+        << bin.low << std::setw(8) << bin.high;
     if (bin.steps > 0) {
       out << std::setprecision(0) << std::setw(22) << 100 * bin.cost_falls << " %" << std::setw(8)
           << 100 * bin.distance_falls << " %";
