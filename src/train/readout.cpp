@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/random.h"
 #include "nn/dense.h"
 #include "ops/elementwise.h"
 #include "ops/strided.h"
@@ -16,6 +17,7 @@ namespace {
 using nlohmann::json;
 
 constexpr i64 kMostNumbers = 65536;
+constexpr u64 kStream = 0x726561646f7574;  // apart from the draws of a model's tensors
 
 std::vector<i64> places_from(const json& node, const std::string& name) {
   check(node.is_array(), name, " is ", node.type_name(), ", a list was needed");
@@ -89,9 +91,15 @@ i64 Readout::targets() const {
   return static_cast<i64>(settings_.numbers.size() + 2 * settings_.angles.size());
 }
 
-// knows nothing at first: every guess is the mean
-void Readout::begin(u64) {
+// Rows of W begin with length 1 on average. With zeros latents would feel nothing of a target that
+// they do not hold yet, and W nothing of it either: neither would ever begin.
+void Readout::begin(u64 seed) {
   parameters_ = Tensor::zeros<float>(parameters_.shape());
+  const View<float, 1> matrix = bound(parameters_.data<float>()).weight.flat();
+  fill_normal(seed, mix(static_cast<u64>(Stream::weights), kStream), 0, matrix.numel(),
+              matrix.data());
+  const float deviation = 1.0f / std::sqrt(static_cast<float>(latent_));
+  for (i64 i = 0; i < matrix.numel(); ++i) matrix(i) *= deviation;
   optimiser_.begin();
 }
 

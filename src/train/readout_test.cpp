@@ -53,8 +53,9 @@ class ReadoutLoss : public testing::Test {
   Readout loss_;
 };
 
-// Before it has learned anything the guess is 0, so the value is the mean square of the targets.
+// The guess of a latent of zeros is 0, so the value is the mean square of the targets.
 TEST_F(ReadoutLoss, TargetsAreScaledNumbersAndTheCircle) {
+  std::fill(emb_.begin(), emb_.end(), 0.0f);
   double sum = 0;
   for (std::size_t row = 0; row < kWindows * kFrames; ++row) {
     const float* seen = seen_.data() + row * kNumbers;
