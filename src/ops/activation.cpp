@@ -9,6 +9,8 @@ void activate_backward(Context& ctx, Activation activation, View<const float, 1>
 }  // namespace cpu
 namespace cuda {
 void activate(Context& ctx, Activation activation, View<const float, 1> x, View<float, 1> y);
+void activate_backward(Context& ctx, Activation activation, View<const float, 1> x,
+                       View<const float, 1> dy, View<float, 1> dx);
 }  // namespace cuda
 
 void activate(Context& ctx, Activation activation, View<const float, 1> x, View<float, 1> y) {
@@ -23,7 +25,7 @@ void activate_backward(Context& ctx, Activation activation, View<const float, 1>
         " values, dy ", dy.size(0), ", dx ", dx.size(0), "; equal sizes were needed");
   check(x.contiguous() && dy.contiguous() && dx.contiguous(),
         "activate_backward: contiguous arrays were needed");
-  ORRERY_ON_CPU(ctx, activate_backward, activation, x, dy, dx);
+  ORRERY_ON_DEVICE(ctx, activate_backward, activation, x, dy, dx);
 }
 
 }  // namespace orrery

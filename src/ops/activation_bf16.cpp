@@ -9,11 +9,16 @@ void activate_bf16(Context& ctx, Activation activation, View<const bf16, 1> x, V
 void activate_bf16_backward(Context& ctx, Activation activation, View<const bf16, 1> x,
                             View<const bf16, 1> dy, View<bf16, 1> dx);
 }  // namespace cpu
+namespace cuda {
+void activate_bf16(Context& ctx, Activation activation, View<const bf16, 1> x, View<bf16, 1> y);
+void activate_bf16_backward(Context& ctx, Activation activation, View<const bf16, 1> x,
+                            View<const bf16, 1> dy, View<bf16, 1> dx);
+}  // namespace cuda
 
 void activate_bf16(Context& ctx, Activation activation, View<const bf16, 1> x, View<bf16, 1> y) {
   check(x.size(0) == y.size(0) && x.contiguous() && y.contiguous(), "activate_bf16: x is ",
         x.shape(), ", y ", y.shape(), ", contiguous and of one size was needed");
-  ORRERY_ON_CPU(ctx, activate_bf16, activation, x, y);
+  ORRERY_ON_DEVICE(ctx, activate_bf16, activation, x, y);
 }
 
 void activate_bf16_backward(Context& ctx, Activation activation, View<const bf16, 1> x,
@@ -22,7 +27,7 @@ void activate_bf16_backward(Context& ctx, Activation activation, View<const bf16
             dx.contiguous(),
         "activate_bf16_backward: x is ", x.shape(), ", dy ", dy.shape(), ", dx ", dx.shape(),
         ", contiguous and of one size was needed");
-  ORRERY_ON_CPU(ctx, activate_bf16_backward, activation, x, dy, dx);
+  ORRERY_ON_DEVICE(ctx, activate_bf16_backward, activation, x, dy, dx);
 }
 
 }  // namespace orrery

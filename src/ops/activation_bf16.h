@@ -7,7 +7,7 @@
 
 namespace orrery {
 
-// activation.h on values kept as bf16: computed in f32, rounded once. CPU only.
+// activation.h on values kept as bf16: computed in f32, rounded once.
 //
 // tolerant: within 2^-8 of the result's size of the function of the bf16 value. exact in the sense
 // that every value depends on its own input alone

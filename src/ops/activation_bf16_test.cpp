@@ -8,18 +8,17 @@ namespace {
 
 using namespace test;
 
-TEST_ON_EVERY_PATH(ActivationBf16, EqualsReferenceBothWays) {
-  Context ctx({.threads = 2});
+TEST_ON_EVERY_BACKEND(ActivationBf16, EqualsReferenceBothWays) {
   for (const Activation activation : {Activation::gelu, Activation::silu, Activation::none}) {
     for (const i64 count : {1, 7, 16, 33, 40000}) {
       std::vector<bf16> x, dy;
       for (const float value : random_values<float>(count, 1)) x.push_back(bf16(3 * value));
       for (const float value : random_values<float>(count, 2)) dy.push_back(bf16(value));
-      std::vector<bf16> y(x.size()), dx = dy;
-      const View<const bf16, 1> from(x.data(), {count});
-      activate_bf16(ctx, activation, from, View<bf16, 1>(y.data(), {count}));
-      const View<bf16, 1> slopes(dx.data(), {count});  // in place
-      activate_bf16_backward(ctx, activation, from, slopes, slopes);
+      Buffer<bf16> from(ctx, x), to(ctx, count), slopes(ctx, dy);
+      activate_bf16(ctx, activation, from.flat(), to.flat());
+      // in place
+      activate_bf16_backward(ctx, activation, from.flat(), slopes.flat(), slopes.flat());
+      const std::vector<bf16> y = to.values(), dx = slopes.values();
       for (std::size_t i = 0; i < x.size(); ++i) {
         const double at = static_cast<double>(static_cast<float>(x[i]));
         const double value = activation_ref(activation, at);

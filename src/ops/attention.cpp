@@ -15,6 +15,10 @@ void attention(Context& ctx, View<const float, 4> q, View<const float, 4> k, Vie
                float scale, bool causal, View<float, 4> out, View<float, 3> log_sum);
 void attention(Context& ctx, View<const bf16, 4> q, View<const bf16, 4> k, View<const bf16, 4> v,
                float scale, bool causal, View<bf16, 4> out);
+void attention_backward(Context& ctx, View<const float, 4> q, View<const float, 4> k,
+                        View<const float, 4> v, float scale, bool causal, View<const float, 4> out,
+                        View<const float, 3> log_sum, View<const float, 4> dout, View<float, 4> dq,
+                        View<float, 4> dk, View<float, 4> dv);
 }  // namespace cuda
 
 namespace {
@@ -38,6 +42,13 @@ void check_dense(const char* op, const char* name, View<T, 4> view, View<U, 4> l
   check(view.stride(3) == 1, op, ": ", name, " needs a contiguous last dimension");
 }
 
+void check_width(const Context& ctx, const char* op, i64 width) {
+  // a row is at most one warp's registers
+  constexpr i64 kWidest = 128;
+  check(ctx.device() == Device::cpu || width <= kWidest, op, ": heads have ", width,
+        " values, on a CUDA device at most ", kWidest, " are supported");
+}
+
 template <typename T>
 void check_attention(const Context& ctx, View<const T, 4> q, View<const T, 4> k, View<const T, 4> v,
                      bool causal, View<T, 4> out) {
@@ -46,10 +57,7 @@ void check_attention(const Context& ctx, View<const T, 4> q, View<const T, 4> k,
   check_dense("attention", "k", k, k);
   check_dense("attention", "v", v, v);
   check_dense("attention", "out", out, q);
-  // a row is at most one warp's registers
-  constexpr i64 kWidest = 128;
-  check(ctx.device() == Device::cpu || q.size(3) <= kWidest, "attention: heads have ", q.size(3),
-        " values, on a CUDA device at most ", kWidest, " are supported");
+  check_width(ctx, "attention", q.size(3));
 }
 
 void check_log_sum(const char* op, View<const float, 3> log_sum, View<const float, 4> q) {
@@ -82,6 +90,7 @@ void attention_backward(Context& ctx, View<const float, 4> q, View<const float, 
                         View<const float, 3> log_sum, View<const float, 4> dout, View<float, 4> dq,
                         View<float, 4> dk, View<float, 4> dv) {
   check_inputs("attention_backward", q, k, v, causal);
+  check_width(ctx, "attention_backward", q.size(3));
   check_dense("attention_backward", "q", q, q);
   check_dense("attention_backward", "k", k, k);
   check_dense("attention_backward", "v", v, v);
@@ -91,7 +100,7 @@ void attention_backward(Context& ctx, View<const float, 4> q, View<const float, 
   check_dense("attention_backward", "dk", dk, k);
   check_dense("attention_backward", "dv", dv, k);
   check_log_sum("attention_backward", log_sum, q);
-  ORRERY_ON_CPU(ctx, attention_backward, q, k, v, scale, causal, out, log_sum, dout, dq, dk, dv);
+  ORRERY_ON_DEVICE(ctx, attention_backward, q, k, v, scale, causal, out, log_sum, dout, dq, dk, dv);
 }
 
 }  // namespace orrery

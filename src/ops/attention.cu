@@ -15,23 +15,6 @@ namespace {
 // what one lane holds: a head's row of up to 32 x 4 values, over 8, 16 or 32 lanes
 constexpr int kThreads = 128;
 
-__device__ inline float dot(const Four& a, const Four& b) {
-  float sum = a.v[0] * b.v[0];
-#pragma unroll
-  for (int n = 1; n < 4; ++n) sum = fmaf(a.v[n], b.v[n], sum);
-  return sum;
-}
-
-__device__ inline void add_weighted(const Four& from, float weight, Four& to) {
-#pragma unroll
-  for (int n = 0; n < 4; ++n) to.v[n] = fmaf(weight, from.v[n], to.v[n]);
-}
-
-__device__ inline void multiply(float factor, Four& four) {
-#pragma unroll
-  for (int n = 0; n < 4; ++n) four.v[n] *= factor;
-}
-
 // up to this many queries and keys a pair is done in registers
 constexpr int kWindow = 4;
 
@@ -183,22 +166,6 @@ constexpr int kQueries = kThreads / 8 * kRows;
 // blocks of four rows a thread below which one row is taken: about a large device's multiprocessors
 constexpr i64 kFewBlocks = 128;
 
-// rows [first, first + kSize) of `count` rows to shared memory, zeros where there is nothing
-template <int kSize, int kDim, bool kAligned>
-__device__ inline void load_tile(const PairRows<const float>& rows, i64 first, i64 count, i64 dim,
-                                 float* tile) {
-  constexpr int kFours = kDim / 4;
-  for (int n = static_cast<int>(threadIdx.x); n < kSize * kFours; n += kThreads) {
-    const int row = n / kFours, column = n % kFours * 4;
-    Four four = {};
-    if (first + row < count && column < dim) {
-      four = load_four<kAligned>(rows[first + row] + column, dim - column);
-    }
-    // rows of kDim + 4: eight neighbouring rows lie in different banks
-    store_four<true>(four, tile + row * (kDim + 4) + column, 4);
-  }
-}
-
 // Bound by fused multiply-adds: 4 x kQueries x 64 x kDim operations on every 64 rows of keys and
 // values read (from L2 but for the first block of a pair). One block per kQueries queries of a
 // pair.
@@ -220,7 +187,8 @@ __global__ void __launch_bounds__(kThreads) tile_kernel(AttentionPass<float> pas
   const i64 last_query = end < queries ? end - 1 : queries - 1;
   const i64 key_end = pass.seen(last_query);
 
-  load_tile<kQueries<kRows>, kDim, kAligned>(q, first_query, queries, pass.dim(), query_tile);
+  load_floats<kThreads, kQueries<kRows>, kDim, kAligned>(q, first_query, queries, pass.dim(),
+                                                         query_tile);
   float top[kRows], sum[kRows];
   Four total[kRows][kOwn];
 #pragma unroll
@@ -233,7 +201,7 @@ __global__ void __launch_bounds__(kThreads) tile_kernel(AttentionPass<float> pas
 
   for (i64 first_key = 0; first_key < key_end; first_key += kKeys) {
     __syncthreads();  // the values of the round before have been read
-    load_tile<kKeys, kDim, kAligned>(k, first_key, keys, pass.dim(), key_tile);
+    load_floats<kThreads, kKeys, kDim, kAligned>(k, first_key, keys, pass.dim(), key_tile);
     __syncthreads();
 
     float score[kRows][8] = {};
@@ -281,7 +249,7 @@ __global__ void __launch_bounds__(kThreads) tile_kernel(AttentionPass<float> pas
       }
     }
     __syncthreads();  // the keys have been read
-    load_tile<kKeys, kDim, kAligned>(v, first_key, keys, pass.dim(), key_tile);
+    load_floats<kThreads, kKeys, kDim, kAligned>(v, first_key, keys, pass.dim(), key_tile);
     __syncthreads();
 
 #pragma unroll 2

@@ -7,12 +7,14 @@
 
 namespace orrery {
 
-void add_column_sums(Context& ctx, View<const bf16, 2> x, View<float, 1> sums) {
-  must_be_cpu(ctx, "add_column_sums");
-  const i64 rows = x.size(0), cols = x.size(1);
-  check(sums.size(0) == cols && x.stride(1) == 1, "add_column_sums: x is ", x.shape(), ", sums ",
-        sums.shape(), "; rows of contiguous values and one sum a column were needed");
+namespace cuda {
+void add_column_sums(Context& ctx, View<const bf16, 2> x, View<float, 1> sums);
+}  // namespace cuda
 
+namespace cpu {
+
+void add_column_sums(Context& ctx, View<const bf16, 2> x, View<float, 1> sums) {
+  const i64 rows = x.size(0), cols = x.size(1);
   // one row of partial sums per piece, then added in order
   const i64 grain = rows_per_piece(rows);
   auto* partial = reinterpret_cast<float*>(
@@ -28,6 +30,16 @@ void add_column_sums(Context& ctx, View<const bf16, 2> x, View<float, 1> sums) {
   for (i64 piece = 0; piece < piece_count(rows); ++piece) {
     for (i64 c = 0; c < cols; ++c) sums(c) += partial[piece * cols + c];
   }
+}
+
+}  // namespace cpu
+
+void add_column_sums(Context& ctx, View<const bf16, 2> x, View<float, 1> sums) {
+  check(sums.size(0) == x.size(1) && x.stride(1) == 1 && sums.contiguous(),
+        "add_column_sums: x is ", x.shape(), ", sums ", sums.shape(),
+        "; rows of contiguous values and one sum a column were needed");
+  if (x.numel() == 0) return;
+  ORRERY_ON_DEVICE(ctx, add_column_sums, x, sums);
 }
 
 }  // namespace orrery

@@ -7,12 +7,25 @@
 
 namespace orrery {
 
+namespace cuda {
+void dropout(Context& ctx, const Dropout& settings, View<const float, 1> x, View<float, 1> y);
+void attention_dropout(Context& ctx, const Dropout& settings, View<const float, 4> q,
+                       View<const float, 4> k, View<const float, 4> v, float scale, bool causal,
+                       View<float, 4> out);
+void attention_dropout_backward(Context& ctx, const Dropout& settings, View<const float, 4> q,
+                                View<const float, 4> k, View<const float, 4> v, float scale,
+                                bool causal, View<const float, 4> dout, View<float, 4> dq,
+                                View<float, 4> dk, View<float, 4> dv);
+}  // namespace cuda
+
 namespace {
 
-void check_rate(const Dropout& settings) {
+void check_settings(const Context& ctx, const Dropout& settings) {
   check(settings.rate >= 0.0f && settings.rate < 1.0f, "dropout: rate is ", settings.rate,
         ", 0 <= rate < 1 was needed");
   check(settings.first >= 0, "dropout: the first element is ", settings.first);
+  check(settings.stream_there == nullptr || ctx.device() == Device::cuda,
+        "dropout: a stream in a device's memory was given to a CPU");
 }
 
 // 0 or 1 / (1 - rate); four elements share one Philox call
@@ -82,17 +95,24 @@ void for_each_pair(Context& ctx, View<const float, 4> q, View<const float, 4> k,
   });
 }
 
-void check_sizes(View<const float, 4> q, View<const float, 4> k, View<const float, 4> v) {
+void check_sizes(const Context& ctx, View<const float, 4> q, View<const float, 4> k,
+                 View<const float, 4> v) {
   check(k.sizes() == v.sizes() && q.size(0) == k.size(0) && q.size(2) == k.size(2) &&
             q.size(3) == k.size(3),
         "attention_dropout: q is ", q.shape(), ", k is ", k.shape(), ", v is ", v.shape());
+  constexpr i64 kLongest = 16, kWidest = 128;
+  check(ctx.device() == Device::cpu ||
+            (std::max(q.size(1), k.size(1)) <= kLongest && q.size(3) <= kWidest &&
+             q.stride(3) == 1 && k.stride(3) == 1 && v.stride(3) == 1),
+        "attention_dropout: q is ", q.shape(), ", k is ", k.shape(), "; a CUDA device takes up to ",
+        kLongest, " queries and keys of up to ", kWidest, " neighbouring values");
 }
 
 }  // namespace
 
+namespace cpu {
+
 void dropout(Context& ctx, const Dropout& settings, View<const float, 1> x, View<float, 1> y) {
-  check_rate(settings);
-  check(x.sizes() == y.sizes(), "dropout: x is ", x.shape(), ", y is ", y.shape());
   // a multiple of four, so that tasks seldom share a Philox call
   ctx.parallel_ranges(x.numel(), 4096, [&](i64 begin, i64 end, int) {
     Mask mask(settings);
@@ -103,9 +123,6 @@ void dropout(Context& ctx, const Dropout& settings, View<const float, 1> x, View
 void attention_dropout(Context& ctx, const Dropout& settings, View<const float, 4> q,
                        View<const float, 4> k, View<const float, 4> v, float scale, bool causal,
                        View<float, 4> out) {
-  check_rate(settings);
-  check_sizes(q, k, v);
-  check(out.sizes() == q.sizes(), "attention_dropout: out is ", out.shape(), ", q is ", q.shape());
   for_each_pair(ctx, q, k, [&](const Pair& pair, float* scratch) {
     float* probability = scratch;
     float* masked = scratch + pair.keys;
@@ -125,11 +142,6 @@ void attention_dropout_backward(Context& ctx, const Dropout& settings, View<cons
                                 View<const float, 4> k, View<const float, 4> v, float scale,
                                 bool causal, View<const float, 4> dout, View<float, 4> dq,
                                 View<float, 4> dk, View<float, 4> dv) {
-  check_rate(settings);
-  check_sizes(q, k, v);
-  check(dout.sizes() == q.sizes() && dq.sizes() == q.sizes() && dk.sizes() == k.sizes() &&
-            dv.sizes() == v.sizes(),
-        "attention_dropout_backward: gradients must have the shapes of their values");
   const i64 width = q.size(3);
   for_each_pair(ctx, q, k, [&](const Pair& pair, float* scratch) {
     float* probability = scratch;
@@ -164,6 +176,38 @@ void attention_dropout_backward(Context& ctx, const Dropout& settings, View<cons
       }
     }
   });
+}
+
+}  // namespace cpu
+
+void dropout(Context& ctx, const Dropout& settings, View<const float, 1> x, View<float, 1> y) {
+  check_settings(ctx, settings);
+  check(x.sizes() == y.sizes() && x.contiguous() && y.contiguous(), "dropout: x is ", x.shape(),
+        ", y is ", y.shape(), "; contiguous arrays of one size were needed");
+  if (x.numel() == 0) return;
+  ORRERY_ON_DEVICE(ctx, dropout, settings, x, y);
+}
+
+void attention_dropout(Context& ctx, const Dropout& settings, View<const float, 4> q,
+                       View<const float, 4> k, View<const float, 4> v, float scale, bool causal,
+                       View<float, 4> out) {
+  check_settings(ctx, settings);
+  check_sizes(ctx, q, k, v);
+  check(out.sizes() == q.sizes(), "attention_dropout: out is ", out.shape(), ", q is ", q.shape());
+  ORRERY_ON_DEVICE(ctx, attention_dropout, settings, q, k, v, scale, causal, out);
+}
+
+void attention_dropout_backward(Context& ctx, const Dropout& settings, View<const float, 4> q,
+                                View<const float, 4> k, View<const float, 4> v, float scale,
+                                bool causal, View<const float, 4> dout, View<float, 4> dq,
+                                View<float, 4> dk, View<float, 4> dv) {
+  check_settings(ctx, settings);
+  check_sizes(ctx, q, k, v);
+  check(dout.sizes() == q.sizes() && dq.sizes() == q.sizes() && dk.sizes() == k.sizes() &&
+            dv.sizes() == v.sizes(),
+        "attention_dropout_backward: gradients must have the shapes of their values");
+  ORRERY_ON_DEVICE(ctx, attention_dropout_backward, settings, q, k, v, scale, causal, dout, dq, dk,
+                   dv);
 }
 
 }  // namespace orrery

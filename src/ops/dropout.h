@@ -12,6 +12,9 @@ struct Dropout {
   u64 seed = 0;
   u64 stream = 0;
   i64 first = 0;  // place in the mask of element 0 here, where others have what comes before
+  // CUDA only: the stream's number lies here, in the device's memory, and is read when the mask is
+  // drawn, so that captured work draws another one each time
+  const u64* stream_there = nullptr;
 };
 
 // y[i] = kept_i ? x[i] / (1 - rate) : 0, kept_i with probability 1 - rate; also its own backward:
@@ -19,7 +22,8 @@ struct Dropout {
 void dropout(Context& ctx, const Dropout& settings, View<const float, 1> x, View<float, 1> y);
 
 // The attention of attention.h with dropout on the probabilities, for short windows: plain loops.
-// Element (b, h, t, s) has index ((b * heads + h) * queries + t) * keys + s.
+// Element (b, h, t, s) has index ((b * heads + h) * queries + t) * keys + s. On a CUDA device at
+// most 16 queries and keys, of at most 128 values.
 //
 // tolerant as attention; steady
 void attention_dropout(Context& ctx, const Dropout& settings, View<const float, 4> q,

@@ -35,6 +35,30 @@ TEST(Dropout, DrawsTheSameMaskAgainAndAnotherForAnotherStream) {
   EXPECT_FALSE(test::same_bits(masked(ctx, 7), masked(ctx, 8)));
 }
 
+// the mask is the CPU's, bit for bit, wherever it begins
+TEST(CudaDropout, DrawsTheMaskOfTheCpu) {
+  ORRERY_NEEDS_CUDA;
+  Context ctx(test::on_cuda()), cpu({.threads = 1});
+  const auto x = random_values(1003, 3);
+  for (const i64 first : {0, 1, 6, 4095}) {
+    const Dropout settings{.rate = 0.3f, .seed = 5, .stream = u64{1} << 40 | 7, .first = first};
+    test::Buffer<float> there(ctx, x);
+    dropout(ctx, settings, there.flat(), there.flat());
+    std::vector<float> expected(x.size());
+    dropout(cpu, settings, view1(x), view1(expected));
+    EXPECT_TRUE(test::same_bits(there.values(), expected)) << first;
+
+    // the stream's number from the device's memory
+    test::Buffer<u64> stream(ctx, std::vector<u64>{settings.stream});
+    Dropout captured = settings;
+    captured.stream = 0;
+    captured.stream_there = stream.data();
+    there.set(x);
+    dropout(ctx, captured, there.flat(), there.flat());
+    EXPECT_TRUE(test::same_bits(there.values(), expected)) << first;
+  }
+}
+
 TEST(Dropout, RefusesARateOfOne) {
   Context ctx({.threads = 1});
   std::vector<float> x(4);
@@ -96,6 +120,57 @@ TEST(AttentionDropout, BackwardEqualsFiniteDifferences) {
       EXPECT_NEAR((above - below) / (2 * kStep), (*gradient)[i], 1e-3);
     }
   }
+}
+
+struct WindowCase {
+  i64 batch, queries, keys, heads, dim;
+  bool causal;
+};
+
+// short windows in registers, longer ones, rows that no vector takes whole
+TEST(CudaAttentionDropout, EqualsTheCpuBothWays) {
+  ORRERY_NEEDS_CUDA;
+  Context ctx(test::on_cuda()), cpu({.threads = 1});
+  for (const WindowCase& c :
+       {WindowCase{5, 3, 3, 4, 64, true}, WindowCase{3, 4, 4, 2, 5, false},
+        WindowCase{2, 2, 4, 3, 100, true}, WindowCase{2, 1, 1, 1, 1, true},
+        WindowCase{2, 16, 16, 2, 24, true}, WindowCase{1, 5, 9, 2, 128, false}}) {
+    const Dropout settings{.rate = 0.3f, .seed = 5, .stream = 6, .first = 3};
+    const auto count = [&](i64 tokens) { return c.batch * tokens * c.heads * c.dim; };
+    auto q = random_values(count(c.queries), 1), k = random_values(count(c.keys), 2),
+         v = random_values(count(c.keys), 3), dout = random_values(count(c.queries), 4);
+    std::vector<float> out(q.size()), dq(q.size()), dk(k.size()), dv(k.size());
+    const auto at = [&](float* values, i64 tokens) {
+      return View<float, 4>(values, {c.batch, tokens, c.heads, c.dim});
+    };
+    const auto queries = [&](auto& values) { return at(values.data(), c.queries); };
+    const auto keys = [&](auto& values) { return at(values.data(), c.keys); };
+    attention_dropout(cpu, settings, queries(q), keys(k), keys(v), 0.3f, c.causal, queries(out));
+    attention_dropout_backward(cpu, settings, queries(q), keys(k), keys(v), 0.3f, c.causal,
+                               queries(dout), queries(dq), keys(dk), keys(dv));
+
+    test::Buffer<float> q_there(ctx, q), k_there(ctx, k), v_there(ctx, v), dout_there(ctx, dout),
+        out_there(ctx, count(c.queries)), dq_there(ctx, count(c.queries)),
+        dk_there(ctx, count(c.keys)), dv_there(ctx, count(c.keys));
+    attention_dropout(ctx, settings, queries(q_there), keys(k_there), keys(v_there), 0.3f, c.causal,
+                      queries(out_there));
+    attention_dropout_backward(ctx, settings, queries(q_there), keys(k_there), keys(v_there), 0.3f,
+                               c.causal, queries(dout_there), queries(dq_there), keys(dk_there),
+                               keys(dv_there));
+    // sums of up to 128 products of unit size, in another order
+    EXPECT_LE(test::max_difference(out_there.values(), out), 5e-6);
+    EXPECT_LE(test::max_difference(dq_there.values(), dq), 2e-5);
+    EXPECT_LE(test::max_difference(dk_there.values(), dk), 2e-5);
+    EXPECT_LE(test::max_difference(dv_there.values(), dv), 2e-5);
+  }
+}
+
+TEST(CudaAttentionDropout, RefusesLongWindows) {
+  ORRERY_NEEDS_CUDA;
+  Context ctx(test::on_cuda());
+  test::Buffer<float> rows(ctx, 17 * 4);
+  const auto view = rows.view<4>({1, 17, 1, 4});
+  EXPECT_THROW(attention_dropout(ctx, {.rate = 0.5f}, view, view, view, 1.0f, true, view), Error);
 }
 
 }  // namespace

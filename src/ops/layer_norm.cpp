@@ -15,6 +15,10 @@ namespace cuda {
 void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                 View<const float, 1> bias, float eps, View<float, 2> y, View<float, 1> mean,
                 View<float, 1> rstd);
+void layer_norm_backward(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+                         View<const float, 1> mean, View<const float, 1> rstd,
+                         View<const float, 2> dy, bool accumulate_dx, View<float, 2> dx,
+                         View<float, 1> dgain, View<float, 1> dbias);
 }  // namespace cuda
 
 namespace {
@@ -57,7 +61,8 @@ void layer_norm_backward(Context& ctx, View<const float, 2> x, View<const float,
   check_size(rstd, "rstd", x.size(0), "layer_norm_backward");
   check_size(dgain, "dgain", x.size(1), "layer_norm_backward");
   check_size(dbias, "dbias", x.size(1), "layer_norm_backward");
-  ORRERY_ON_CPU(ctx, layer_norm_backward, x, gain, mean, rstd, dy, accumulate_dx, dx, dgain, dbias);
+  ORRERY_ON_DEVICE(ctx, layer_norm_backward, x, gain, mean, rstd, dy, accumulate_dx, dx, dgain,
+                   dbias);
 }
 
 }  // namespace orrery

@@ -16,8 +16,13 @@ void gated_add_backward(Context& ctx, View<const float, 3> gate, View<const floa
 namespace cuda {
 void modulate(Context& ctx, View<const float, 3> x, View<const float, 3> shift,
               View<const float, 3> scale, View<float, 3> y);
+void modulate_backward(Context& ctx, View<const float, 3> x, View<const float, 3> scale,
+                       View<const float, 3> dy, View<float, 3> dx, View<float, 3> dshift,
+                       View<float, 3> dscale);
 void gated_add(Context& ctx, View<const float, 3> x, View<const float, 3> gate,
                View<const float, 3> branch, View<float, 3> y);
+void gated_add_backward(Context& ctx, View<const float, 3> gate, View<const float, 3> branch,
+                        View<const float, 3> dy, View<float, 3> dgate, View<float, 3> dbranch);
 }  // namespace cuda
 
 namespace {
@@ -50,7 +55,7 @@ void modulate_backward(Context& ctx, View<const float, 3> x, View<const float, 3
   check_same("modulate_backward", "dx", dx, x);
   check_same("modulate_backward", "dshift", dshift, x);
   check_same("modulate_backward", "dscale", dscale, x);
-  ORRERY_ON_CPU(ctx, modulate_backward, x, scale, dy, dx, dshift, dscale);
+  ORRERY_ON_DEVICE(ctx, modulate_backward, x, scale, dy, dx, dshift, dscale);
 }
 
 void gated_add(Context& ctx, View<const float, 3> x, View<const float, 3> gate,
@@ -69,7 +74,7 @@ void gated_add_backward(Context& ctx, View<const float, 3> gate, View<const floa
   check_same("gated_add_backward", "dy", dy, gate);
   check_same("gated_add_backward", "dgate", dgate, gate);
   check_same("gated_add_backward", "dbranch", dbranch, gate);
-  ORRERY_ON_CPU(ctx, gated_add_backward, gate, branch, dy, dgate, dbranch);
+  ORRERY_ON_DEVICE(ctx, gated_add_backward, gate, branch, dy, dgate, dbranch);
 }
 
 }  // namespace orrery
