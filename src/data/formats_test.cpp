@@ -160,7 +160,7 @@ TEST_F(Formats, Hdf5OfEveryCodecAndAge) {
       SCOPED_TRACE(path);
       expect_sample(*open_episodes(path), 9, true);
       const Hdf5Reader reader(path);
-      EXPECT_TRUE(reader.columns()[static_cast<std::size_t>(reader.find("pixels"))].blosc);
+      EXPECT_TRUE(reader.columns()[static_cast<std::size_t>(reader.find("pixels"))].blosc());
     }
   }
 }

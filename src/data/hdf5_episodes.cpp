@@ -88,7 +88,9 @@ class Hdf5Episodes final : public ChunkedEpisodes {
  protected:
   Keep keep(i64 index) const override {
     const Hdf5Column& stored = stored_column(stored_[static_cast<std::size_t>(index)]);
-    return stored.blosc && stored.chunk_rows > 1 ? Keep::second_touch : Keep::never;
+    if (stored.plain()) return Keep::never;
+    if (!stored.blosc()) return Keep::always;
+    return stored.chunk_rows > 1 ? Keep::second_touch : Keep::never;
   }
 
   Chunk chunk_at(i64 index, i64 row) const override {

@@ -4,11 +4,9 @@
 #include <array>
 #include <cstring>
 #include <mutex>
-#include <unordered_map>
 
 #include "base/error.h"
-#include "io/hdf5_handle.h"
-#include "io/hdf5_source.h"
+#include "io/hdf5_reader.h"
 
 namespace orrery {
 
@@ -94,6 +92,41 @@ ElementType element_type(hid_t type) {
   return {DType::uint8, Hdf5Handle()};
 }
 
+// What chunks go through, first to last; returns why they cannot be read, or nothing.
+std::string filters_of(hid_t creation, std::vector<Hdf5Step>& steps) {
+  // a bit of a chunk's filter mask each
+  constexpr int kMaxFilters = 32;
+  const int filters = H5Pget_nfilters(creation);
+  if (filters < 0 || filters > kMaxFilters)
+    return text("its chunks go through ", filters, " filters");
+  i64 packing = 0;
+  for (int i = 0; i < filters; ++i) {
+    unsigned flags = 0;
+    unsigned config = 0;
+    std::array<unsigned, 16> parameters = {};
+    std::size_t parameter_count = parameters.size();
+    const H5Z_filter_t number =
+        H5Pget_filter2(creation, static_cast<unsigned>(i), &flags, &parameter_count,
+                       parameters.data(), 0, nullptr, &config);
+    const std::optional<Hdf5Filter> filter = hdf5_filter_of(number);
+    if (!filter) {
+      return text("its chunks go through filter ", number,
+                  ", of which only deflate (1), shuffle (2), fletcher32 (3), LZF (32000) and Blosc "
+                  "(32001) are supported");
+    }
+    Hdf5Step step = {*filter};
+    if (step.filter == Hdf5Filter::shuffle) {
+      // the bytes of an element
+      if (parameter_count < 1 || parameters[0] == 0) return "its shuffle filter has no parameter";
+      step.element_bytes = static_cast<i64>(parameters[0]);
+    }
+    packing += step.packs() ? 1 : 0;
+    steps.push_back(step);
+  }
+  if (packing > 1) return text("its chunks are packed ", packing, " times");
+  return {};
+}
+
 // the innermost entry of the error stack
 herr_t take_description(unsigned, const H5E_error2_t* entry, void* out) {
   *static_cast<std::string*>(out) = entry->desc != nullptr ? entry->desc : "";
@@ -131,34 +164,6 @@ std::string hdf5_reason() {
   }
   return reason.empty() ? "libhdf5 gives no reason" : reason;
 }
-
-struct Hdf5Reader::Handles {
-  explicit Handles(const std::filesystem::path& path) : source(path) {}
-  explicit Handles(std::span<const std::byte> bytes) : source(bytes) {}
-
-  // where chunks lie, kPageChunks neighbours to a page; a page is made when one of them is asked
-  // for
-  static constexpr i64 kPageChunks = 256;
-  struct ChunkPlace {
-    u64 offset = 0;
-    u32 bytes = 0;  // chunks of HDF5 have less than 4 GiB; 0: never written
-    bool known = false;
-    bool packed = false;
-  };
-  using Page = std::array<ChunkPlace, kPageChunks>;
-
-  struct Dataset {
-    Hdf5Handle id;
-    Hdf5Handle memory_type;
-    std::unordered_map<i64, std::unique_ptr<Page>> pages;
-  };
-
-  // the source is destroyed last
-  Hdf5Source source;
-  Hdf5Handle file;
-  std::vector<Dataset> datasets;
-  std::mutex places;  // guards the pages
-};
 
 Hdf5Reader::Hdf5Reader(const std::filesystem::path& path)
     : name_(path.string()), handles_(std::make_unique<Handles>(path)) {
@@ -311,40 +316,43 @@ Hdf5Column Hdf5Reader::describe(const std::string& column_name, i64 index) {
     if (size == 0 || size > kMaxSize) return refuse(text("its chunks have ", size, " rows"));
     chunk_bytes = bounded_product(chunk_bytes, static_cast<i64>(size));
   }
-  if (chunk_bytes > kMaxChunkBytes ||
-      (chunk_bytes > kAlwaysAllowed && chunk_bytes / kMaxExpansion > file_bytes_)) {
+  const auto too_much = [&](i64 bytes) {
+    return bytes > kMaxChunkBytes ||
+           (bytes > kAlwaysAllowed && bytes / kMaxExpansion > file_bytes_);
+  };
+  if (too_much(chunk_bytes)) {
     return refuse(text("its chunks have ", chunk_bytes, " bytes, too many for a file of ",
                        file_bytes_, " bytes"));
   }
   column.chunk_rows = static_cast<i64>(chunk[0]);
+  std::array<i64, Shape::kMaxRank> piece = {};
   for (int d = 1; d < rank; ++d) {
-    if (chunk[static_cast<std::size_t>(d)] != sizes[static_cast<std::size_t>(d)]) {
-      return refuse("its chunks cut rows");
-    }
+    piece[static_cast<std::size_t>(d - 1)] = static_cast<i64>(chunk[static_cast<std::size_t>(d)]);
   }
-  // chunks are taken as they are stored, past libhdf5's own conversion
-  if (column.dtype != DType::boolean && H5Tequal(type.id(), dataset.memory_type.id()) <= 0) {
-    return refuse("its elements have a foreign byte order");
+  column.chunk_row = Shape(std::span<const i64>(piece.data(), static_cast<std::size_t>(rank - 1)));
+  // where chunks cut rows, those of a few rows are put together
+  const i64 band_bytes = bounded_product(row_bytes, column.chunk_rows);
+  if (too_much(band_bytes)) {
+    return refuse(text(column.chunk_rows, " rows, which its chunks share, have ", band_bytes,
+                       " bytes, too many for a file of ", file_bytes_, " bytes"));
   }
 
-  // no filter, or one: Blosc
-  const int filters = H5Pget_nfilters(creation.id());
-  if (filters == 0) return column;
-  unsigned flags = 0;
-  unsigned config = 0;
-  std::array<unsigned, 16> parameters = {};
-  std::size_t parameter_count = parameters.size();
-  const H5Z_filter_t filter = filters == 1
-                                  ? H5Pget_filter2(creation.id(), 0, &flags, &parameter_count,
-                                                   parameters.data(), 0, nullptr, &config)
-                                  : -1;
-  if (filter != kBloscFilter) {
-    return refuse(filters == 1 ? text("its chunks go through filter ", filter,
-                                      ", of which only Blosc (32001) is supported")
-                               : text("its chunks go through ", filters,
-                                      " filters, only one (Blosc, 32001) is supported"));
+  // chunks are taken as they are stored, past libhdf5's own conversion
+  if (column.dtype != DType::boolean && H5Tequal(type.id(), dataset.memory_type.id()) <= 0) {
+    const Hdf5Handle swapped(H5Tcopy(dataset.memory_type.id()), H5Tclose);
+    column.swapped =
+        H5Tset_order(swapped.id(), H5T_ORDER_BE) >= 0 && H5Tequal(type.id(), swapped.id()) > 0;
+    if (!column.swapped) return refuse("its elements are numbers of a foreign form");
   }
-  column.blosc = true;
+  unsigned edges = 0;
+  if (H5Pget_chunk_opts(creation.id(), &edges) < 0) return refuse(hdf5_reason());
+  dataset.plain_edges = (edges & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS) != 0;
+  H5D_fill_value_t fill = H5D_FILL_VALUE_DEFAULT;
+  dataset.filled =
+      H5Pfill_value_defined(creation.id(), &fill) >= 0 && fill == H5D_FILL_VALUE_USER_DEFINED;
+  if (std::string why = filters_of(creation.id(), column.steps); !why.empty()) {
+    return refuse(std::move(why));
+  }
   return column;
 }
 
@@ -385,185 +393,6 @@ const Hdf5Column& Hdf5Reader::readable(i64 index) const {
   check(column.refusal.empty(), "cannot read column ", column.name, " of ", name_, ": ",
         column.refusal);
   return column;
-}
-
-namespace {
-
-void normalise_booleans(const Hdf5Column& column, std::byte* values, i64 rows) {
-  if (column.dtype != DType::boolean) return;
-  for (i64 i = 0; i < rows * column.row_bytes(); ++i) {
-    values[i] = values[i] == std::byte{0} ? std::byte{0} : std::byte{1};
-  }
-}
-
-}  // namespace
-
-void Hdf5Reader::read(i64 index, i64 begin, i64 end, i64 stride, std::byte* out) const {
-  const Hdf5Column& column = readable(index);
-  check(begin >= 0 && begin <= end && end <= column.rows && stride > 0, "rows ", begin, " to ", end,
-        " by ", stride, " of column ", column.name, " were asked for, ", name_, " has ",
-        column.rows);
-  const i64 count = (end - begin + stride - 1) / stride;
-  if (count == 0) return;
-
-  if (column.chunk_rows > 0) {
-    while (begin < end) {
-      const i64 chunk = begin / column.chunk_rows;
-      const i64 from = chunk * column.chunk_rows;
-      const i64 last = std::min(end - from, column.chunk_rows);
-      read_chunk_rows(index, chunk, begin - from, last, stride, out);
-      const i64 taken = (last - (begin - from) + stride - 1) / stride;
-      begin += taken * stride;
-      out += taken * column.row_bytes();
-    }
-    return;
-  }
-
-  {
-    const Hdf5Lock lock;
-    const auto& dataset = handles_->datasets[static_cast<std::size_t>(index)];
-    const Hdf5Handle space(H5Dget_space(dataset.id.id()), H5Sclose);
-    std::array<hsize_t, Shape::kMaxRank> start = {}, step = {}, sizes = {};
-    start[0] = static_cast<hsize_t>(begin);
-    step[0] = static_cast<hsize_t>(stride);
-    sizes[0] = static_cast<hsize_t>(count);
-    const int rank = column.row.rank() + 1;
-    for (int d = 1; d < rank; ++d) {
-      step[static_cast<std::size_t>(d)] = 1;
-      sizes[static_cast<std::size_t>(d)] = static_cast<hsize_t>(column.row[d - 1]);
-    }
-    const Hdf5Handle memory(H5Screate_simple(rank, sizes.data(), nullptr), H5Sclose);
-    const bool done = space.valid() && memory.valid() &&
-                      H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start.data(), step.data(),
-                                          sizes.data(), nullptr) >= 0 &&
-                      H5Dread(dataset.id.id(), dataset.memory_type.id(), memory.id(), space.id(),
-                              H5P_DEFAULT, out) >= 0;
-    check(done, "cannot read rows ", begin, " to ", end, " of column ", column.name, " of ", name_,
-          ": ", hdf5_reason());
-  }
-  normalise_booleans(column, out, count);
-}
-
-struct Hdf5Reader::ChunkBytes {
-  std::span<const std::byte> bytes;  // as stored; none: never written
-  bool packed = false;               // a Blosc frame
-};
-
-namespace {
-
-// rows that lie closer than this are decoded with what is between them: a Blosc block has as much
-constexpr i64 kTogetherBytes = i64{64} << 10;
-
-std::string chunk_text(const Hdf5Reader& reader, const Hdf5Column& column, i64 chunk) {
-  return text("cannot read chunk ", chunk, " of column ", column.name, " of ", reader.name(), ": ");
-}
-
-}  // namespace
-
-Hdf5Reader::ChunkBytes Hdf5Reader::chunk_bytes(i64 index, i64 chunk) const {
-  const Hdf5Column& column = readable(index);
-  check(column.chunk_rows > 0 && chunk >= 0 && chunk <= (column.rows - 1) / column.chunk_rows,
-        "column ", column.name, " of ", name_, " has no chunk ", chunk);
-  const auto place_of = [&]() -> Handles::ChunkPlace& {
-    auto& pages = handles_->datasets[static_cast<std::size_t>(index)].pages;
-    auto& page = pages[chunk / Handles::kPageChunks];
-    if (!page) page = std::make_unique<Handles::Page>();
-    return (*page)[static_cast<std::size_t>(chunk % Handles::kPageChunks)];
-  };
-  Handles::ChunkPlace place;
-  {
-    const std::lock_guard guard(handles_->places);
-    place = place_of();
-  }
-  if (!place.known) {
-    const auto where = [&] { return chunk_text(*this, column, chunk); };
-    const auto file_bytes = static_cast<hsize_t>(file_bytes_);
-    const i64 chunk_bytes = column.chunk_rows * column.row_bytes();
-    {
-      const Hdf5Lock lock;
-      const hid_t dataset = handles_->datasets[static_cast<std::size_t>(index)].id.id();
-      std::array<hsize_t, Shape::kMaxRank> offset = {};
-      offset[0] = static_cast<hsize_t>(chunk * column.chunk_rows);
-      hsize_t stored = 0;
-      check(H5Dget_chunk_storage_size(dataset, offset.data(), &stored) >= 0, where(),
-            hdf5_reason());
-      check(stored <= file_bytes, where(), "it claims ", stored, " bytes in a file of ",
-            file_bytes_);
-      place = {0, static_cast<u32>(stored), true, column.blosc};
-      if (stored > 0) {
-        // libhdf5 1.10 would trust that a chunk is as long as it should be, before and after its
-        // filter; so it is only asked where the bytes are, and the rest is done here
-        uint32_t skipped = 0;
-        herr_t done = -1;
-        std::byte nothing = {};
-        const auto found = handles_->source.place_read_by(
-            [&] { done = H5Dread_chunk(dataset, H5P_DEFAULT, offset.data(), &skipped, &nothing); });
-        check(done >= 0 && found.has_value(), where(), hdf5_reason());
-        check(found->bytes == stored && found->offset <= file_bytes &&
-                  found->bytes <= file_bytes - found->offset,
-              where(), "it lies outside the file");
-        place.offset = found->offset;
-        // bit 0: this chunk was stored without its first filter
-        place.packed = column.blosc && (skipped & 1u) == 0;
-      }
-    }
-    check(place.packed || place.bytes == 0 || static_cast<i64>(place.bytes) == chunk_bytes, where(),
-          "it has ", place.bytes, " bytes, ", chunk_bytes, " are needed");
-    const std::lock_guard guard(handles_->places);
-    place_of() = place;
-  }
-  return {handles_->source.bytes().subspan(place.offset, place.bytes), place.packed};
-}
-
-void Hdf5Reader::read_chunk(i64 index, i64 chunk, std::byte* out) const {
-  read_chunk_rows(index, chunk, 0, readable(index).chunk_rows, 1, out);
-}
-
-void Hdf5Reader::read_chunk_rows(i64 index, i64 chunk, i64 first, i64 last, i64 stride,
-                                 std::byte* out) const {
-  const ChunkBytes stored = chunk_bytes(index, chunk);
-  const Hdf5Column& column = columns_[static_cast<std::size_t>(index)];
-  check(first >= 0 && first <= last && last <= column.chunk_rows && stride > 0, "rows ", first,
-        " to ", last, " by ", stride, " of a chunk of ", column.chunk_rows, " were asked for");
-  const i64 row_bytes = column.row_bytes();
-  const i64 count = (last - first + stride - 1) / stride;
-  const auto out_bytes = static_cast<std::size_t>(count * row_bytes);
-  if (count == 0) return;
-
-  const auto pick = [&](const std::byte* from) {
-    if (stride == 1) {
-      std::memcpy(out, from, out_bytes);
-      return;
-    }
-    for (i64 i = 0; i < count; ++i) {
-      std::memcpy(out + i * row_bytes, from + i * stride * row_bytes,
-                  static_cast<std::size_t>(row_bytes));
-    }
-  };
-  if (stored.bytes.empty()) {
-    // a chunk that was never written holds zeros
-    std::memset(out, 0, out_bytes);
-  } else if (!stored.packed) {
-    pick(stored.bytes.data() + first * row_bytes);
-  } else {
-    const std::string where = chunk_text(*this, column, chunk);
-    const BloscFrame frame(stored.bytes, column.chunk_rows * row_bytes, where);
-    const i64 span = (count - 1) * stride + 1;
-    if (count == column.chunk_rows) {
-      frame.decode(out);
-    } else if (stride == 1) {
-      frame.decode_range(first * row_bytes, count * row_bytes, out);
-    } else if (stride * row_bytes < kTogetherBytes) {
-      std::vector<std::byte> rows(static_cast<std::size_t>(span * row_bytes));
-      frame.decode_range(first * row_bytes, span * row_bytes, rows.data());
-      pick(rows.data());
-    } else {
-      for (i64 i = 0; i < count; ++i) {
-        frame.decode_range((first + i * stride) * row_bytes, row_bytes, out + i * row_bytes);
-      }
-    }
-  }
-  normalise_booleans(column, out, count);
 }
 
 }  // namespace orrery

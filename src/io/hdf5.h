@@ -10,18 +10,23 @@
 #include <vector>
 
 #include "io/blosc.h"
+#include "io/hdf5_filters.h"
+#include "io/pieces.h"
 #include "tensor/dtype.h"
 #include "tensor/shape.h"
 
 namespace orrery {
 
 // The HDF5 that recordings are kept in: data sets at the root of a file, whose first axis is time.
-// Values are numbers or booleans (HDF5's enumeration of FALSE and TRUE); chunks are stored plainly
-// or as Blosc frames (filter 32001) of any codec. Chunks are found through libhdf5, so every index
-// of the format is known (B-tree 1 and 2, fixed and extensible array, single, implicit).
+// Values are numbers, of either byte order, or booleans (HDF5's enumeration of FALSE and TRUE); in
+// one block, in the header, or in chunks of any shape, stored plainly or through the filters of
+// io/hdf5_filters.h in any order, of which one at most packs. Chunks are found through libhdf5, so
+// every index of the format is known (B-tree 1 and 2, fixed and extensible array, single,
+// implicit).
 //
 // Refused, with one sentence that names file and data set: other filters, data kept in other files
-// (external storage, virtual data sets), chunks that cut a row, element types that are not numbers.
+// (external storage, virtual data sets), element types that are not numbers, a chunk that was never
+// written where that stands for other values than zeros.
 // No size in a file is trusted: what is allocated is bounded by the file's own size or by
 // kMaxChunkBytes.
 //
@@ -41,12 +46,20 @@ struct Hdf5Column {
   std::string name;
   DType dtype = DType::f32;
   i64 rows = 0;
-  Shape row;            // of one row; rank 0: a single number
-  i64 chunk_rows = 0;   // 0: not chunked
-  bool blosc = false;   // chunks are Blosc frames
-  std::string refusal;  // why it cannot be read, when it cannot; empty otherwise
+  Shape row;             // of one row; rank 0: a single number
+  i64 chunk_rows = 0;    // 0: not chunked
+  Shape chunk_row;       // of one row within a chunk; another than `row` where chunks cut rows
+  bool swapped = false;  // chunks hold numbers of the other byte order
+  std::vector<Hdf5Step> steps;  // what chunks went through, first to last
+  std::string refusal;          // why it cannot be read, when it cannot; empty otherwise
 
   i64 row_bytes() const { return row.numel() * element_bytes(dtype); }
+  // chunks are Blosc frames: some rows of one cost about their share
+  bool blosc() const {
+    return chunk_row == row && steps.size() == 1 && steps[0].filter == Hdf5Filter::blosc;
+  }
+  // rows are read as cheaply as from memory
+  bool plain() const { return chunk_rows == 0 || (chunk_row == row && steps.empty()); }
 };
 
 class Hdf5Reader {
@@ -74,7 +87,8 @@ class Hdf5Reader {
   void read(i64 column, i64 begin, i64 end, i64 stride, std::byte* out) const;
   // The whole chunk of a chunked column: chunk_rows rows, also where the column ends inside it.
   void read_chunk(i64 column, i64 chunk, std::byte* out) const;
-  // Rows first, first + stride, ... before last of a chunk, decoding little more than these.
+  // Rows first, first + stride, ... before last of a chunk; of a column that is blosc() little more
+  // than these is decoded, of one that is not plain() the whole chunk.
   void read_chunk_rows(i64 column, i64 chunk, i64 first, i64 last, i64 stride,
                        std::byte* out) const;
 
@@ -88,9 +102,12 @@ class Hdf5Reader {
   void open();
   std::vector<Link> root_links() const;
   struct ChunkBytes;
+  static Pieces pieces_of(const Hdf5Column& column);
   Hdf5Column describe(const std::string& column_name, i64 index);
   const Hdf5Column& readable(i64 column) const;
-  ChunkBytes chunk_bytes(i64 column, i64 chunk) const;
+  ChunkBytes chunk_bytes(i64 column, i64 chunk, i64 piece) const;
+  // the whole chunk as it is stored, in its own byte order
+  void decode_chunk(i64 column, i64 chunk, std::span<std::byte> out) const;
 
   std::string name_;
   i64 file_bytes_ = 0;

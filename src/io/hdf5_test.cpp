@@ -94,7 +94,7 @@ TEST_F(Hdf5, ReadsWhatItWrote) {
   EXPECT_EQ(pixels.name, "pixels");
   EXPECT_EQ(pixels.rows, 23);
   EXPECT_EQ(pixels.row, Shape({8, 6, 3}));
-  EXPECT_TRUE(pixels.blosc);
+  EXPECT_TRUE(pixels.blosc());
   EXPECT_EQ(pixels.chunk_rows, 10);
   EXPECT_EQ(reader.columns()[3].dtype, DType::boolean);
 

@@ -1,13 +1,13 @@
 #include "io/parquet_page.h"
 
 #include <snappy.h>
-#include <zlib.h>
 #include <zstd.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
+#include "io/inflate.h"
 #include "io/thrift.h"
 
 namespace orrery::parquet {
@@ -41,19 +41,9 @@ std::vector<std::byte> unpacked(std::span<const std::byte> packed, i64 bytes, in
       }
       break;
     }
-    case kGzip: {
-      z_stream stream = {};
-      // 15: the largest window; 32 more: gzip or zlib by its header
-      if (inflateInit2(&stream, 15 + 32) != Z_OK) damaged();
-      stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(from));
-      stream.avail_in = static_cast<uInt>(packed.size());
-      stream.next_out = reinterpret_cast<Bytef*>(to);
-      stream.avail_out = static_cast<uInt>(out.size());
-      const int code = inflate(&stream, Z_FINISH);
-      inflateEnd(&stream);
-      if (code != Z_STREAM_END || stream.avail_out != 0) damaged();
+    case kGzip:
+      if (!inflate_exactly(packed, DeflateHeader::either, out)) damaged();
       break;
-    }
     case kZstd:
       if (ZSTD_decompress(to, out.size(), from, packed.size()) != out.size()) damaged();
       break;

@@ -1,6 +1,5 @@
 #include "io/zarr.h"
 
-#include <zlib.h>
 #include <zstd.h>
 
 #include <algorithm>
@@ -12,6 +11,8 @@
 #include "base/error.h"
 #include "base/function_ref.h"
 #include "io/hdf5.h"
+#include "io/inflate.h"
+#include "io/pieces.h"
 #include "io/values.h"
 #include "io/zip.h"
 
@@ -169,20 +170,6 @@ const ZarrArray& ZarrReader::readable(i64 index) const {
 
 namespace {
 
-// zlib's and gzip's streams into exactly `bytes` bytes
-bool inflate_exactly(std::span<const std::byte> from, bool gzip, std::byte* out, i64 bytes) {
-  z_stream stream = {};
-  // 15: the largest window; 16 more: a gzip header
-  if (inflateInit2(&stream, gzip ? 15 + 16 : 15) != Z_OK) return false;
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(from.data()));
-  stream.avail_in = static_cast<uInt>(from.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out);
-  stream.avail_out = static_cast<uInt>(bytes);
-  const int code = inflate(&stream, Z_FINISH);
-  inflateEnd(&stream);
-  return code == Z_STREAM_END && stream.avail_out == 0;
-}
-
 // CRC-32C (Castagnoli), as RFC 3720 has it: polynomial 0x1edc6f41, its bits reversed.
 u32 crc32c(std::span<const std::byte> bytes) {
   static const std::array<u32, 256> table = [] {
@@ -264,8 +251,11 @@ void ZarrReader::decode(const ZarrArray& array, const Place& place, std::byte* o
         break;
       case ZarrCompressor::zlib:
       case ZarrCompressor::gzip:
-        check(inflate_exactly(*stored, array.compressor == ZarrCompressor::gzip, out, bytes), where,
-              "it is damaged or does not hold ", size, " bytes");
+        check(inflate_exactly(*stored,
+                              array.compressor == ZarrCompressor::gzip ? DeflateHeader::gzip
+                                                                       : DeflateHeader::zlib,
+                              {out, size}),
+              where, "it is damaged or does not hold ", size, " bytes");
         break;
       case ZarrCompressor::zstd:
         check(ZSTD_decompress(out, size, stored->data(), stored->size()) == size, where,
@@ -275,44 +265,17 @@ void ZarrReader::decode(const ZarrArray& array, const Place& place, std::byte* o
   });
 }
 
-namespace {
-
-// Copies a chunk's part of its rows into them: dimension d of shapes without the first axis.
-void scatter(const ZarrArray& array, std::span<const i64> corner, int d, const std::byte* chunk,
-             std::byte* row) {
-  const i64 element = element_bytes(array.dtype);
-  i64 inner_chunk = element, inner_row = element;
-  for (int k = d + 1; k < array.row.rank(); ++k) {
-    inner_chunk *= array.chunk_row[k];
-    inner_row *= array.row[k];
-  }
-  const i64 first = corner[static_cast<std::size_t>(d)];
-  const i64 count = std::min(array.chunk_row[d], array.row[d] - first);
-  const bool last = d == array.row.rank() - 1;
-  if (last) {
-    std::memcpy(row + first * element, chunk, static_cast<std::size_t>(count * element));
-    return;
-  }
-  for (i64 i = 0; i < count; ++i) {
-    scatter(array, corner, d + 1, chunk + i * inner_chunk, row + (first + i) * inner_row);
-  }
-}
-
-}  // namespace
-
 void ZarrReader::read_chunk(i64 index, i64 chunk, std::byte* out) const {
   const ZarrArray& array = readable(index);
   check(chunk >= 0 && array.rows > 0 && chunk <= (array.rows - 1) / array.chunk_rows, array.path,
         " of ", name_, " has no chunk ", chunk);
   const std::string folder = array.path.empty() ? "" : array.path + "/";
-  const int rank = array.row.rank();
-  bool whole = true;
-  for (int d = 0; d < rank; ++d) whole = whole && array.chunk_row[d] == array.row[d];
+  const Pieces pieces = {array.row, array.chunk_row, element_bytes(array.dtype)};
 
   // the file of a piece, and its place there, the last dimension fastest
-  const auto place_of = [&](std::span<const i64> corner) {
+  const auto place_of = [&](const Pieces::Corner& corner) {
     Place place = {.file = folder + array.before_chunk};
-    for (int d = -1; d < rank; ++d) {
+    for (int d = -1; d < array.row.rank(); ++d) {
       i64 at = d < 0 ? chunk : corner[static_cast<std::size_t>(d)] / array.chunk_row[d];
       if (!array.shard.empty()) {
         const i64 together = array.shard[static_cast<std::size_t>(d + 1)];
@@ -324,25 +287,13 @@ void ZarrReader::read_chunk(i64 index, i64 chunk, std::byte* out) const {
     }
     return place;
   };
-  std::array<i64, Shape::kMaxRank> corner = {};
-  if (whole) {
-    decode(array, place_of(corner), out);
+  if (pieces.whole()) {
+    decode(array, place_of({}), out);
   } else {
-    // every piece of these rows, the last dimension fastest
     std::vector<std::byte> piece(static_cast<std::size_t>(array.chunk_bytes()));
-    const i64 piece_row = array.chunk_row.numel() * element_bytes(array.dtype);
-    for (bool more = true; more;) {
-      decode(array, place_of(corner), piece.data());
-      for (i64 r = 0; r < array.chunk_rows; ++r) {
-        scatter(array, corner, 0, piece.data() + r * piece_row, out + r * array.row_bytes());
-      }
-      more = false;
-      for (int d = rank - 1; d >= 0 && !more; --d) {
-        auto& at = corner[static_cast<std::size_t>(d)];
-        at += array.chunk_row[d];
-        more = at < array.row[d];
-        if (!more) at = 0;
-      }
+    for (i64 p = 0; p < pieces.count(); ++p) {
+      decode(array, place_of(pieces.corner(p)), piece.data());
+      pieces.scatter(p, array.chunk_rows, piece.data(), out);
     }
   }
   if (array.dtype == DType::boolean) {

@@ -113,6 +113,30 @@ def check_hdf5_indexes(folder, truth):
                 expect_rows(read_h5(folder / "back.h5"), truth, f"h5py's {name} is read")
 
 
+def check_hdf5_filters(folder, truth):
+    """Files of others: the filters that h5py has, in chunks of any shape, of numbers of either byte order."""
+    rows = len(truth["pixels"])
+    shapes = {"whole": (9, *truth["pixels"].shape[1:]), "cut": (7, 50, 40, 2), "row": (1, 96, 96, 1), "wide": (rows, 5, 96, 3)}
+    for compression in (None, "gzip", "lzf"):
+        for shuffle in (False, True):
+            for checked in (False, True):
+                for kind, chunks in shapes.items():
+                    name = f"{compression}{'_shuffle' * shuffle}{'_fletcher32' * checked}_{kind}.h5"
+                    settings = {"compression": compression, "shuffle": shuffle, "fletcher32": checked}
+                    with h5py.File(folder / name, "w") as f:
+                        for k, v in truth.items():
+                            cut = chunks if k == "pixels" else (min(10, len(v)),) + (1,) * (v.ndim - 1)
+                            f.create_dataset(k, data=v, chunks=cut, **settings)
+                    orrery("data", "convert", folder / name, folder / "back.h5", "--layout", "current")
+                    expect_rows(read_h5(folder / "back.h5"), truth, f"h5py's {name} is read")
+    for chunks in (None, True):
+        with h5py.File(folder / "swapped.h5", "w") as f:
+            for k, v in truth.items():
+                f.create_dataset(k, data=v, chunks=chunks, dtype=v.dtype.newbyteorder(">"))
+        orrery("data", "convert", folder / "swapped.h5", folder / "back.h5", "--layout", "current")
+        expect_rows(read_h5(folder / "back.h5"), truth, f"h5py's big-endian file is read, chunks {chunks}")
+
+
 def check_official(folder, truth):
     try:
         from stable_worldmodel.data.format import get_format
@@ -303,6 +327,7 @@ def main():
         truth = read_h5(folder / "plain.h5")
         check_hdf5(folder, truth)
         check_hdf5_indexes(folder, truth)
+        check_hdf5_filters(folder, truth)
         check_zarr(folder, truth)
         orrery("data", "convert", folder / "plain.h5", folder / "folder")
         orrery("data", "convert", folder / "folder", folder / "folder.h5")

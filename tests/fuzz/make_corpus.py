@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the seed corpus of the fuzz targets: corpus/<target>/<file>, a few kilobytes each.
 
-Needs numpy, pillow, safetensors and torch. The files are committed; run it again only to add seeds.
+Needs numpy, pillow, safetensors, torch and h5py. The files are committed; run it again only to add seeds.
 """
 
 import io
@@ -215,6 +215,22 @@ def tables():
     put("zarr", "third_shards", shards + b"\0" + struct.pack("<8Q", 64, 5, 69, 3, 2**64 - 1, 2**64 - 1, 0, 2**63) + b"\1" * 8)
 
 
+def hdf5():
+    import h5py
+
+    for name, settings in {
+        "filtered": {"compression": "gzip", "shuffle": True, "fletcher32": True, "chunks": (4, 3, 3)},
+        "lzf_cut": {"compression": "lzf", "chunks": (3, 2, 3)},
+        "whole_swapped": {"dtype": ">f4"},
+    }.items():
+        out = io.BytesIO()
+        with h5py.File(out, "w") as f:
+            f.create_dataset("pixels", data=ramp(9, 3, 3), **settings)
+            f.create_dataset("action", data=ramp(9, 2), compression="gzip", chunks=(9, 1))
+            f["ep_len"], f["ep_offset"] = numpy.array([5, 4], "i4"), numpy.array([0, 5])
+        put("hdf5", name, out.getvalue())
+
+
 if __name__ == "__main__":
     safetensors()
     recording_part()
@@ -224,3 +240,4 @@ if __name__ == "__main__":
     json_texts()
     records()
     tables()
+    hdf5()

@@ -391,7 +391,7 @@ void expect_storage(const Hdf5Reader& reader, const json& told) {
     shape.insert(shape.end(), column.row.sizes().begin(), column.row.sizes().end());
     EXPECT_EQ(expected.at("shape"), json(shape)) << name;
     EXPECT_EQ(expected.at("chunks")[0].get<i64>(), column.chunk_rows) << name;
-    EXPECT_EQ(!expected.at("filters").empty(), column.blosc) << name;
+    EXPECT_EQ(!expected.at("filters").empty(), column.blosc()) << name;
     std::vector<std::byte> values(static_cast<std::size_t>(column.rows * column.row_bytes()));
     reader.read(index, 0, column.rows, 1, values.data());
     EXPECT_EQ(expected.at("sha256_of_all"), sha256_of(values)) << name;
