@@ -263,6 +263,18 @@ void Context::download(void* host, const void* device, std::size_t bytes) {
   }
 }
 
+void Context::upload_beside(void* device, const void* host, std::size_t bytes) {
+  if (cuda_) {
+    cuda_->upload_beside(device, host, bytes);
+  } else {
+    upload(device, host, bytes);
+  }
+}
+
+void Context::join_uploads() {
+  if (cuda_) cuda_->join_uploads();
+}
+
 void Context::synchronize() {
   if (cuda_) cuda_->synchronize();
 }
@@ -300,6 +312,10 @@ void Context::upload(void* device, const void* host, std::size_t bytes) {
 void Context::download(void* host, const void* device, std::size_t bytes) {
   if (bytes != 0) std::memcpy(host, device, bytes);
 }
+void Context::upload_beside(void* device, const void* host, std::size_t bytes) {
+  upload(device, host, bytes);
+}
+void Context::join_uploads() {}
 void Context::synchronize() {}
 Graph Context::capture(FunctionRef<void()>) { fail("capture: this build has no CUDA"); }
 Graph Context::capture_loop(FunctionRef<void()>, FunctionRef<void()>, FunctionRef<void()>,

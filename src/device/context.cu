@@ -233,9 +233,10 @@ Context::Cuda::Cuda(int device) : device_(device) {
 }
 
 Context::Cuda::~Cuda() {
-  for (void* stream : {stream_, side_stream_}) {
+  for (void* stream : {stream_, side_stream_, copy_stream_}) {
     if (stream != nullptr) cudaStreamDestroy(as_stream(stream));
   }
+  if (copied_ != nullptr) cudaEventDestroy(static_cast<cudaEvent_t>(copied_));
   cudaGetLastError();
 }
 
@@ -250,6 +251,28 @@ void Context::Cuda::download(void* host, const void* device, std::size_t bytes) 
   cuda_check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, as_stream(stream_)),
              "copying from the device");
   if (!capturing_) synchronize();
+}
+
+void Context::Cuda::upload_beside(void* device, const void* host, std::size_t bytes) {
+  if (bytes == 0) return;
+  if (copied_ == nullptr) {
+    cudaEvent_t event = nullptr;
+    cuda_check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
+    copied_ = event;
+    cudaStream_t stream = nullptr;
+    cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
+    copy_stream_ = stream;
+  }
+  cuda_check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, as_stream(copy_stream_)),
+             "copying to the device");
+  cuda_check(cudaEventRecord(static_cast<cudaEvent_t>(copied_), as_stream(copy_stream_)),
+             "copying to the device");
+}
+
+void Context::Cuda::join_uploads() {
+  if (copied_ == nullptr) return;
+  cuda_check(cudaStreamWaitEvent(as_stream(stream_), static_cast<cudaEvent_t>(copied_), 0),
+             "copying to the device");
 }
 
 void Context::Cuda::synchronize() {

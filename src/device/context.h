@@ -80,6 +80,12 @@ class Context {
   // host's side must be a Block::staging; `download` then does not wait.
   void upload(void* device, const void* host, std::size_t bytes);
   void download(void* host, const void* device, std::size_t bytes);
+  // A copy to the device beside the work that was asked for, on a stream of its own. The host's
+  // side must be a Block::staging; neither side may be touched, by work asked for before either,
+  // until join_uploads: work asked for after that finds all values that were sent. On a CPU a copy.
+  // Not within captured work.
+  void upload_beside(void* device, const void* host, std::size_t bytes);
+  void join_uploads();
   // Waits until everything asked for so far is done. Error when some of it failed.
   void synchronize();
 

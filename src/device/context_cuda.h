@@ -50,6 +50,8 @@ struct Context::Cuda {
   void* stream() const { return stream_; }
   void upload(void* device, const void* host, std::size_t bytes);
   void download(void* host, const void* device, std::size_t bytes);
+  void upload_beside(void* device, const void* host, std::size_t bytes);
+  void join_uploads();
   void synchronize();
   CudaGraph capture(FunctionRef<void()> body);
   // `current` is the context's stream, exchanged while the body of the loop is captured
@@ -61,6 +63,8 @@ struct Context::Cuda {
   int device_ = 0;
   void* stream_ = nullptr;
   void* side_stream_ = nullptr;  // captures bodies of loops
+  void* copy_stream_ = nullptr;  // of uploads beside the work
+  void* copied_ = nullptr;       // the event behind the last of them
   bool capturing_ = false;
 };
 

@@ -50,6 +50,30 @@ TEST(CudaContext, MemoryIsZeroedAndKeepsWhatIsUploaded) {
   EXPECT_EQ(values, given);
 }
 
+TEST(CudaContext, WorkFindsWhatWasSentBesideIt) {
+  NEEDS_CUDA;
+  Context ctx(on_cuda());
+  Block first(ctx, 4 * sizeof(float)), second(ctx, 4 * sizeof(float));
+  Block staging = Block::staging(ctx, first.bytes());
+  ctx.join_uploads();  // of nothing
+  std::vector<float> found(4);
+  for (const float value : {1.0f, 2.0f}) {
+    std::fill_n(reinterpret_cast<float*>(staging.data()), 4, value);
+    for (Block* block : {&first, &second}) {
+      ctx.upload_beside(block->data(), staging.data(), staging.bytes());
+    }
+    ctx.join_uploads();
+    for (Block* block : {&first, &second}) {
+      ctx.download(found.data(), block->data(), block->bytes());
+      EXPECT_EQ(found, std::vector<float>(4, value));
+    }
+  }
+  Context cpu({.threads = 1});
+  cpu.upload_beside(found.data(), staging.data(), staging.bytes());
+  cpu.join_uploads();
+  EXPECT_EQ(found, std::vector<float>(4, 2.0f));
+}
+
 TEST(CudaContext, ScratchThatWasHandedOutStaysValid) {
   NEEDS_CUDA;
   Context ctx(on_cuda());
