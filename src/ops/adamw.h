@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "device/context.h"
 #include "tensor/view.h"
@@ -26,9 +27,38 @@ struct AdamWGroup {
   float weight_decay = 1e-3f;
 };
 
+// The numbers of one step that do not depend on the element, from double and rounded once.
+template <typename T>
+struct AdamWFactors {
+  T keep;          // 1 - lr * weight_decay
+  T beta1, rest1;  // and 1 - beta1
+  T beta2, rest2;
+  T step_size;  // lr / (1 - beta1^t)
+  T root;       // sqrt(1 - beta2^t)
+  T eps;
+};
+
+// The same of one step and one stretch: what changes from step to step, as one row of memory.
+struct AdamWStretch {
+  i64 end = 0;
+  AdamWFactors<float> factors = {};
+};
+// as many as `groups` (one, when there are none), for a step that counts from 1 and `size`
+// parameters
+std::vector<AdamWStretch> adamw_stretches(const AdamW& settings, std::span<const AdamWGroup> groups,
+                                          i64 step, i64 size);
+
+// One step whose numbers lie where the context works, so that captured work may be run again with
+// others. `clipped` is the result of gradient_clip.h; when its factor is not a number, nothing is
+// changed. The stretches' ends are for the caller to have right. steady, and with the same factors
+// the same bits on every backend
+void adamw_step(Context& ctx, View<const AdamWStretch, 1> stretches, View<const double, 1> clipped,
+                View<const float, 1> gradient, View<float, 1> parameter, View<float, 1> m,
+                View<float, 1> v);
+
 // All views contiguous and of one size; step counts from 1; gradients are multiplied by
 // gradient_factor first (clipping). `groups` in the order of their ends; without any, settings hold
-// for all parameters. One pass. steady
+// for all parameters. One pass. steady, equal on every backend
 void adamw_step(Context& ctx, const AdamW& settings, std::span<const AdamWGroup> groups, i64 step,
                 float gradient_factor, View<const float, 1> gradient, View<float, 1> parameter,
                 View<float, 1> m, View<float, 1> v);

@@ -2,7 +2,6 @@
 #include <cstring>
 
 #include "ops/adamw.h"
-#include "ops/adamw_ref.h"
 #include "ops/cpu_path.h"
 #include "ops/pieces.h"
 
@@ -56,23 +55,20 @@ namespace orrery::cpu {
 HWY_EXPORT(AdamWStep);
 HWY_EXPORT(MoveTowards);
 
-void adamw_step(Context& ctx, const AdamW& settings, std::span<const AdamWGroup> groups, i64 step,
-                float gradient_factor, View<const float, 1> gradient, View<float, 1> parameter,
-                View<float, 1> m, View<float, 1> v) {
+void adamw_step(Context& ctx, View<const AdamWStretch, 1> stretches, float gradient_factor,
+                View<const float, 1> gradient, View<float, 1> parameter, View<float, 1> m,
+                View<float, 1> v) {
   const auto kernel = ORRERY_KERNEL(AdamWStep);
+  const AdamWStretch* const first = stretches.data();
   ctx.parallel_ranges(parameter.size(0), kValuesPerPiece, [&](i64 begin, i64 end, int) {
-    // the part of every group that lies in this range
-    auto group = std::upper_bound(
-        groups.begin(), groups.end(), begin,
-        [](i64 place, const AdamWGroup& candidate) { return place < candidate.end; });
-    for (; begin < end; ++group) {
-      const i64 stop = std::min(end, group->end);
-      // made for every piece, of which each has thousands of values: a list would have to be kept
-      AdamW own = settings;
-      own.lr *= group->lr_scale;
-      own.weight_decay = group->weight_decay;
-      kernel(adamw_factors<float>(own, step), gradient_factor, gradient.data() + begin,
-             parameter.data() + begin, m.data() + begin, v.data() + begin, stop - begin);
+    // the part of every stretch that lies in this range
+    const AdamWStretch* stretch = std::upper_bound(
+        first, first + stretches.size(0), begin,
+        [](i64 place, const AdamWStretch& candidate) { return place < candidate.end; });
+    for (; begin < end; ++stretch) {
+      const i64 stop = std::min(end, stretch->end);
+      kernel(stretch->factors, gradient_factor, gradient.data() + begin, parameter.data() + begin,
+             m.data() + begin, v.data() + begin, stop - begin);
       begin = stop;
     }
   });

@@ -6,17 +6,6 @@
 
 namespace orrery {
 
-// The numbers of one step that do not depend on the element, from double and rounded once.
-template <typename T>
-struct AdamWFactors {
-  T keep;          // 1 - lr * weight_decay
-  T beta1, rest1;  // and 1 - beta1
-  T beta2, rest2;
-  T step_size;  // lr / (1 - beta1^t)
-  T root;       // sqrt(1 - beta2^t)
-  T eps;
-};
-
 template <typename T>
 AdamWFactors<T> adamw_factors(const AdamW& settings, i64 step) {
   const double beta1 = static_cast<double>(settings.beta1);

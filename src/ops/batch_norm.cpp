@@ -16,6 +16,14 @@ void batch_norm_apply(Context& ctx, View<const float, 2> x, View<const float, 1>
                       View<const float, 1> running_var, float eps, View<float, 2> y);
 }  // namespace cpu
 namespace cuda {
+void batch_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+                View<const float, 1> bias, float eps, float momentum, View<float, 1> running_mean,
+                View<float, 1> running_var, View<float, 2> y, View<float, 1> mean,
+                View<float, 1> rstd, const BatchShare& share);
+void batch_norm_backward(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+                         View<const float, 1> mean, View<const float, 1> rstd,
+                         View<const float, 2> dy, View<float, 2> dx, View<float, 1> dgain,
+                         View<float, 1> dbias, const BatchShare& share);
 void batch_norm_apply(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                       View<const float, 1> bias, View<const float, 1> running_mean,
                       View<const float, 1> running_var, float eps, View<float, 2> y);
@@ -58,8 +66,8 @@ void batch_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
   check_column("batch_norm", "running_var", running_var, dim);
   check_column("batch_norm", "mean", mean, dim);
   check_column("batch_norm", "rstd", rstd, dim);
-  ORRERY_ON_CPU(ctx, batch_norm, x, gain, bias, eps, momentum, running_mean, running_var, y, mean,
-                rstd, share);
+  ORRERY_ON_DEVICE(ctx, batch_norm, x, gain, bias, eps, momentum, running_mean, running_var, y,
+                   mean, rstd, share);
 }
 
 void batch_norm_backward(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
@@ -76,7 +84,7 @@ void batch_norm_backward(Context& ctx, View<const float, 2> x, View<const float,
   check_column("batch_norm_backward", "rstd", rstd, dim);
   check_column("batch_norm_backward", "dgain", dgain, dim);
   check_column("batch_norm_backward", "dbias", dbias, dim);
-  ORRERY_ON_CPU(ctx, batch_norm_backward, x, gain, mean, rstd, dy, dx, dgain, dbias, share);
+  ORRERY_ON_DEVICE(ctx, batch_norm_backward, x, gain, mean, rstd, dy, dx, dgain, dbias, share);
 }
 
 void batch_norm_apply(Context& ctx, View<const float, 2> x, View<const float, 1> gain,

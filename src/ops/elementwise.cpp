@@ -15,6 +15,8 @@ namespace cuda {
 void add(Context& ctx, View<const float, 1> a, View<const float, 1> b, View<float, 1> y);
 void add_scaled(Context& ctx, float factor, View<const float, 1> x, View<float, 1> y);
 void scale(Context& ctx, float factor, View<float, 1> x);
+void add_column_sums(Context& ctx, View<const float, 2> x, View<float, 1> sums);
+double sum_of_squares(Context& ctx, View<const float, 1> x);
 void squared_distances(Context& ctx, View<const float, 3> a, View<const float, 3> b, float factor,
                        View<float, 2> out);
 }  // namespace cuda
@@ -41,12 +43,12 @@ void add_column_sums(Context& ctx, View<const float, 2> x, View<float, 1> sums) 
   check(sums.size(0) == x.size(1), "add_column_sums: sums has ", sums.size(0),
         " values, rows have ", x.size(1));
   check(x.stride(1) == 1 && sums.contiguous(), "add_column_sums: contiguous rows were needed");
-  ORRERY_ON_CPU(ctx, add_column_sums, x, sums);
+  ORRERY_ON_DEVICE(ctx, add_column_sums, x, sums);
 }
 
 double sum_of_squares(Context& ctx, View<const float, 1> x) {
   check(x.contiguous(), "sum_of_squares: a contiguous array was needed");
-  return ORRERY_ON_CPU(ctx, sum_of_squares, x);
+  return ORRERY_ON_DEVICE(ctx, sum_of_squares, x);
 }
 
 void squared_distances(Context& ctx, View<const float, 2> a, View<const float, 2> b, float factor,

@@ -1,5 +1,7 @@
 #include "ops/elementwise.h"
 
+#include <algorithm>
+
 #include "ops/rows_device.h"
 
 namespace orrery::cuda {
@@ -77,6 +79,51 @@ __global__ void squared_distances_kernel(View<const float, 3> a, View<const floa
   if (lane == 0) out[row] = factor * sum;
 }
 
+// Sums of columns: a block has 32 columns of a piece of the rows, its 8 warps take rows in turn,
+// and their sums meet in the order of the warps; then the pieces' in the order of the pieces.
+constexpr int kColumnWarps = 8;
+// as many pieces as give about two blocks a multiprocessor of an H100 where columns alone do not,
+// of at least 64 rows
+i64 pieces_of(i64 rows, i64 cols) {
+  const i64 most = (rows + 63) / 64;
+  const i64 wanted = std::max<i64>(1, 264 / ((cols + kWarp - 1) / kWarp));
+  return std::max<i64>(1, std::min(most, wanted));
+}
+
+// memory-bound: every value is read once, 128 neighbouring bytes a warp
+__global__ void column_sums_kernel(const float* x, i64 stride, i64 rows, i64 cols, i64 piece,
+                                   float* parts) {
+  __shared__ float of_warps[kColumnWarps][kWarp];
+  const int lane = static_cast<int>(threadIdx.x % kWarp);
+  const int warp = static_cast<int>(threadIdx.x / kWarp);
+  const i64 c = static_cast<i64>(blockIdx.x) * kWarp + lane;
+  const i64 begin = static_cast<i64>(blockIdx.y) * piece;
+  const i64 end = begin + piece < rows ? begin + piece : rows;
+  float even = 0, odd = 0;
+  if (c < cols) {
+    i64 r = begin + warp;
+    for (; r + kColumnWarps < end; r += 2 * kColumnWarps) {
+      even += x[r * stride + c];
+      odd += x[(r + kColumnWarps) * stride + c];
+    }
+    if (r < end) even += x[r * stride + c];
+  }
+  of_warps[warp][lane] = even + odd;
+  __syncthreads();
+  if (warp != 0 || c >= cols) return;
+  float sum = 0;
+  for (int w = 0; w < kColumnWarps; ++w) sum += of_warps[w][lane];
+  parts[static_cast<i64>(blockIdx.y) * cols + c] = sum;
+}
+
+__global__ void add_parts_kernel(const float* parts, i64 pieces, i64 cols, float* sums) {
+  const i64 c = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (c >= cols) return;
+  float sum = sums[c];
+  for (i64 piece = 0; piece < pieces; ++piece) sum += parts[piece * cols + c];
+  sums[c] = sum;
+}
+
 }  // namespace
 
 void add(Context& ctx, View<const float, 1> a, View<const float, 1> b, View<float, 1> y) {
@@ -91,6 +138,22 @@ void add_scaled(Context& ctx, float factor, View<const float, 1> x, View<float, 
 
 void scale(Context& ctx, float factor, View<float, 1> x) {
   pass_over_rows(ctx, "scale", in_fours(x), 1, 1, x.size(0), Scale{factor, x.data()});
+}
+
+void add_column_sums(Context& ctx, View<const float, 2> x, View<float, 1> sums) {
+  const i64 rows = x.size(0), cols = x.size(1);
+  if (rows == 0 || cols == 0) return;
+  const i64 pieces = pieces_of(rows, cols);
+  const i64 piece = (rows + pieces - 1) / pieces;
+  auto* parts = reinterpret_cast<float*>(
+      ctx.shared_scratch(static_cast<std::size_t>(pieces * cols) * sizeof(float)));
+  launch(ctx,
+         {"add_column_sums", dim3(blocks_for(cols, kWarp), blocks_for(rows, piece)),
+          dim3(kColumnWarps * kWarp)},
+         column_sums_kernel, x.data(), x.stride(0), rows, cols, piece, parts);
+  launch(ctx, {"add_column_sums", dim3(blocks_for(cols, 128)), dim3(128)}, add_parts_kernel,
+         static_cast<const float*>(parts), static_cast<i64>(blocks_for(rows, piece)), cols,
+         sums.data());
 }
 
 void squared_distances(Context& ctx, View<const float, 3> a, View<const float, 3> b, float factor,

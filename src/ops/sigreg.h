@@ -27,14 +27,24 @@ struct SigregSettings {
 //   dz           same shape as z, contiguous last dimension: gradient of the loss, stored; may be
 //                empty
 //   share        which rows of the batch z holds: B and the means C and S are the whole batch's, so
-//                every process finds the same statistics and loss, and the dz of its rows
-// returns the loss
+//                every process finds the same statistics and loss, and the dz of its rows. (A CUDA
+//                device takes whole batches only.)
+//   loss         [1], written
 //
 // steady
+void sigreg(Context& ctx, const SigregSettings& settings, View<const float, 3> z,
+            View<const float, 2> directions, View<float, 2> statistics, View<float, 3> dz,
+            View<double, 1> loss, const BatchShare& share = {});
+// The same on a CPU, where the loss can be returned.
 double sigreg(Context& ctx, const SigregSettings& settings, View<const float, 3> z,
               View<const float, 2> directions, View<float, 2> statistics, View<float, 3> dz,
               const BatchShare& share = {});
 
 inline constexpr int kSigregMaxKnots = 64;
+
+// The directions of a step: normal draws 0, 1, .. of (seed, *stream), where the stream lies where
+// the context works, so that captured work may be run again for another step. directions
+// contiguous. steady, and the same on every backend as far as base/random.h says
+void draw_directions(Context& ctx, u64 seed, View<const u64, 1> stream, View<float, 2> directions);
 
 }  // namespace orrery

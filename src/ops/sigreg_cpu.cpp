@@ -171,9 +171,9 @@ HWY_EXPORT(ScaleColumns);
 HWY_EXPORT(MeanColumns);
 HWY_EXPORT(StatisticColumns);
 
-double sigreg(Context& ctx, const SigregSettings& settings, View<const float, 3> z,
-              View<const float, 2> directions, View<float, 2> statistics, View<float, 3> dz,
-              const BatchShare& batch_share) {
+double sigreg_loss(Context& ctx, const SigregSettings& settings, View<const float, 3> z,
+                   View<const float, 2> directions, View<float, 2> statistics, View<float, 3> dz,
+                   const BatchShare& batch_share) {
   const auto scale_kernel = ORRERY_KERNEL(ScaleColumns);
   const auto mean_kernel = ORRERY_KERNEL(MeanColumns);
   const auto kernel = ORRERY_KERNEL(StatisticColumns);

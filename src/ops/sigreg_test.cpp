@@ -22,8 +22,7 @@ constexpr Case kCases[] = {
     {1, 5, 4, 33, {.knots = kSigregMaxKnots}},
 };
 
-TEST_ON_EVERY_PATH(Sigreg, EqualsReference) {
-  Context ctx({.threads = 2});
+TEST_ON_EVERY_BACKEND(Sigreg, EqualsReference) {
   for (const Case& c : kCases) {
     // stored [batch, time, dim], seen as [time, batch, dim]; a spread that is not the normal one
     const auto z = random_values(c.time * c.batch * c.dim, 1, 1.5f, 0.3f);
@@ -40,7 +39,19 @@ TEST_ON_EVERY_PATH(Sigreg, EqualsReference) {
     const auto three = [&](std::vector<float>& v) {
       return View<float, 3>(v.data(), {c.time, c.batch, c.dim});
     };
-    const double loss = sigreg(ctx, c.settings, view, columns, two(statistics), three(dz));
+    Buffer<float> z_(ctx, z), directions_(ctx, directions),
+        statistics_(ctx, static_cast<i64>(statistics.size())),
+        dz_(ctx, static_cast<i64>(dz.size()));
+    Buffer<double> loss_(ctx, 1);
+    const auto run = [&](View<float, 3> slopes) {
+      sigreg(ctx, c.settings, z_.view<3>({c.batch, c.time, c.dim}).transposed(0, 1),
+             directions_.rows(c.projections), statistics_.rows(c.projections), slopes,
+             loss_.flat());
+      return loss_.values()[0];
+    };
+    const double loss = run(dz_.view<3>({c.time, c.batch, c.dim}));
+    statistics = statistics_.values();
+    dz = dz_.values();
     const double expected_loss =
         sigreg_ref<float>(c.settings, view, columns, two(expected), three(expected_dz));
     const auto where = text("batch ", c.batch, ", projections ", c.projections);
@@ -53,7 +64,20 @@ TEST_ON_EVERY_PATH(Sigreg, EqualsReference) {
     EXPECT_LE(max_difference(dz, expected_dz), 2e-6 / static_cast<double>(c.time)) << where;
 
     // without a gradient the same loss
-    EXPECT_EQ(sigreg(ctx, c.settings, view, columns, two(statistics), {}), loss) << where;
+    EXPECT_EQ(run({}), loss) << where;
+  }
+}
+
+TEST_ON_EVERY_BACKEND(Sigreg, DirectionsAreTheDrawsOfAStream) {
+  for (const i64 count : {1, 2, 7, 1000}) {
+    const std::vector<u64> stream = {mix(3, static_cast<u64>(count))};
+    Buffer<u64> stream_(ctx, stream);
+    Buffer<float> out(ctx, count);
+    draw_directions(ctx, 5, stream_.flat(), out.rows(1));
+    std::vector<float> expected(static_cast<std::size_t>(count));
+    fill_normal(5, stream[0], 0, count, expected.data());
+    // a last bit of numbers up to 4
+    EXPECT_LE(max_difference(out.values(), expected), 0x1p-21);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "ops/strided.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace orrery {
@@ -38,6 +39,14 @@ void copy(Context& ctx, View<const float, 3> from, View<float, 3> to) {
                [&](i64 i, i64 j, float* out) { std::memcpy(out, row_of(from, i, j), bytes); });
 }
 
+void copy_numbers(Context& ctx, View<const float, 3> from, View<float, 3> to) {
+  const i64 width = to.size(2);
+  for_each_row(ctx, to, [&](i64 i, i64 j, float* out) {
+    const float* in = row_of(from, i, j);
+    for (i64 k = 0; k < width; ++k) out[k] = std::isnan(in[k]) ? 0.0f : in[k];
+  });
+}
+
 void add_to(Context& ctx, View<const float, 3> from, View<float, 3> to) {
   const i64 width = to.size(2);
   for_each_row(ctx, to, [&](i64 i, i64 j, float* out) {
@@ -64,6 +73,7 @@ void fill(Context& ctx, float value, View<float, 1> to) {
 
 namespace cuda {
 void copy(Context& ctx, View<const float, 3> from, View<float, 3> to);
+void copy_numbers(Context& ctx, View<const float, 3> from, View<float, 3> to);
 void add_to(Context& ctx, View<const float, 3> from, View<float, 3> to);
 void add(Context& ctx, View<const float, 3> a, View<const float, 3> b, View<float, 3> to);
 void fill(Context& ctx, float value, View<float, 1> to);
@@ -82,6 +92,11 @@ void check_pair(const char* name, View<const float, 3> from, View<float, 3> to) 
 void copy(Context& ctx, View<const float, 3> from, View<float, 3> to) {
   check_pair("copy", from, to);
   ORRERY_ON_DEVICE(ctx, copy, from, to);
+}
+
+void copy_numbers(Context& ctx, View<const float, 3> from, View<float, 3> to) {
+  check_pair("copy_numbers", from, to);
+  ORRERY_ON_DEVICE(ctx, copy_numbers, from, to);
 }
 
 void add_to(Context& ctx, View<const float, 3> from, View<float, 3> to) {

@@ -21,6 +21,19 @@ struct Copy {
   }
 };
 
+struct CopyNumbers {
+  View<const float, 3> from;
+  View<float, 3> to;
+
+  template <bool kAligned>
+  __device__ void four(i64 i, i64 j, i64 k, i64 count) const {
+    Four value = load_four<kAligned>(at(from, i, j, k), count);
+#pragma unroll
+    for (int n = 0; n < 4; ++n) value.v[n] = value.v[n] == value.v[n] ? value.v[n] : 0.0f;
+    store_four<kAligned>(value, at(to, i, j, k), count);
+  }
+};
+
 struct AddTo {
   View<const float, 3> from;
   View<float, 3> to;
@@ -64,6 +77,11 @@ struct Fill {
 void copy(Context& ctx, View<const float, 3> from, View<float, 3> to) {
   pass_over_rows(ctx, "copy", in_fours(from) && in_fours(to), to.size(0), to.size(1), to.size(2),
                  Copy{from, to});
+}
+
+void copy_numbers(Context& ctx, View<const float, 3> from, View<float, 3> to) {
+  pass_over_rows(ctx, "copy_numbers", in_fours(from) && in_fours(to), to.size(0), to.size(1),
+                 to.size(2), CopyNumbers{from, to});
 }
 
 void add_to(Context& ctx, View<const float, 3> from, View<float, 3> to) {

@@ -11,6 +11,9 @@ namespace orrery {
 // to = from
 void copy(Context& ctx, View<const float, 3> from, View<float, 3> to);
 
+// to = from, with 0 in place of what is not a number
+void copy_numbers(Context& ctx, View<const float, 3> from, View<float, 3> to);
+
 // to += from
 void add_to(Context& ctx, View<const float, 3> from, View<float, 3> to);
 

@@ -37,6 +37,26 @@ TEST_ON_EVERY_BACKEND(Strided, CopiesAndAddsBlocksThatLieApart) {
   }
 }
 
+TEST_ON_EVERY_BACKEND(Strided, CopiesNumbersAndNothingElse) {
+  for (const i64 width : {1, 10, 16, 33}) {
+    auto from = random_values(2 * 3 * width, 1);
+    from[0] = NAN;
+    from[from.size() / 2] = -NAN;
+    from.back() = INFINITY;
+    Buffer<float> from_there(ctx, from), to_there(ctx, 2 * 2 * width);
+    // the first two rows of each three
+    copy_numbers(ctx, from_there.view<3>({2, 3, width}).slice(1, 0, 2),
+                 to_there.view<3>({2, 2, width}));
+    const auto to = to_there.values();
+    for (i64 i = 0; i < 2 * 2 * width; ++i) {
+      const i64 row = i / width;
+      const float came =
+          from[static_cast<std::size_t>((row / 2 * 3 + row % 2) * width + i % width)];
+      EXPECT_EQ(to[static_cast<std::size_t>(i)], std::isnan(came) ? 0.0f : came) << i;
+    }
+  }
+}
+
 TEST_ON_EVERY_BACKEND(Strided, AddsTwoBlocksThatLieApart) {
   for (const i64 width : {1, 15, 16, 17, 192}) {
     const auto a = random_values(3 * 4 * width, 1), b = random_values(5 * width, 2);
