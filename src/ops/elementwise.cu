@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/column_parts_device.h"
 #include "ops/rows_device.h"
 
 namespace orrery::cuda {
@@ -116,14 +117,6 @@ __global__ void column_sums_kernel(const float* x, i64 stride, i64 rows, i64 col
   parts[static_cast<i64>(blockIdx.y) * cols + c] = sum;
 }
 
-__global__ void add_parts_kernel(const float* parts, i64 pieces, i64 cols, float* sums) {
-  const i64 c = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (c >= cols) return;
-  float sum = sums[c];
-  for (i64 piece = 0; piece < pieces; ++piece) sum += parts[piece * cols + c];
-  sums[c] = sum;
-}
-
 }  // namespace
 
 void add(Context& ctx, View<const float, 1> a, View<const float, 1> b, View<float, 1> y) {
@@ -151,9 +144,7 @@ void add_column_sums(Context& ctx, View<const float, 2> x, View<float, 1> sums) 
          {"add_column_sums", dim3(blocks_for(cols, kWarp), blocks_for(rows, piece)),
           dim3(kColumnWarps * kWarp)},
          column_sums_kernel, x.data(), x.stride(0), rows, cols, piece, parts);
-  launch(ctx, {"add_column_sums", dim3(blocks_for(cols, 128)), dim3(128)}, add_parts_kernel,
-         static_cast<const float*>(parts), static_cast<i64>(blocks_for(rows, piece)), cols,
-         sums.data());
+  add_parts(ctx, "add_column_sums", parts, blocks_for(rows, piece), cols, cols, sums.data());
 }
 
 void squared_distances(Context& ctx, View<const float, 3> a, View<const float, 3> b, float factor,
