@@ -49,7 +49,8 @@ void learn(const Options& options) {
 
   Context ctx({.threads = options.threads});
   const lewm::Model model(ctx, lewm::load_model(options.model));
-  const auto episodes = open_episodes(options.data);
+  const auto episodes =
+      open_episodes(options.data, {.image_size = model.config().encoder.image_size});
   train::DistanceReport report;
   Narrator narrator;
   const lewm::DistanceHead head =

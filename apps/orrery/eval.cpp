@@ -78,15 +78,20 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
+// The recording that starts and goals were asked to come from.
+std::unique_ptr<Episodes> given_starts(const Options& options, i64 image_size) {
+  // drawn pictures have the size that the environment was asked for, else the model's
+  const bool asked = options.environment.find("size=") != std::string::npos;
+  const i64 side = asked ? make_environment(options.environment)->frame_height() : image_size;
+  return open_episodes(options.data, {.image_size = side});
+}
+
 // Starts and goals: the given recording, or fresh episodes of the environment's expert with the
 // published noise, from a seed that is far from those people record training data with.
 std::unique_ptr<Episodes> starts_for(Context& ctx, const Options& options, u64 seed, i64 image_size,
                                      const std::filesystem::path& folder) {
+  if (!options.data.empty()) return given_starts(options, image_size);
   const auto environment = make_environment(options.environment);
-  if (!options.data.empty()) {
-    // drawn pictures, of the size that the model will be shown
-    return open_episodes(options.data, {.image_size = environment->frame_height()});
-  }
   std::vector<float> action(static_cast<std::size_t>(environment->action_dim()));
   check(environment->expert_action(action), options.environment,
         " has no scripted expert to record starts and goals with: give --data");
@@ -115,12 +120,28 @@ lewm::Statistics statistics_for(const Options& options, const Episodes& episodes
   return statistics;
 }
 
-std::string environment_of(const Options& options) {
-  const std::string name = official_environment(options.environment);
-  if (!options.official_reset) return name;
-  check(name.rfind("pusht", 0) == 0, "--official-reset is of PushT, whose block may go on moving; ",
-        name, " was asked for");
-  return name + (name.find(':') == std::string::npos ? ":" : ",") + "motion=kept";
+// With the options that follow from what else was asked for, among them the size of pictures.
+std::string environment_for(const Options& options, i64 image_size) {
+  std::string name = official_environment(options.environment);
+  if (options.official_reset) {
+    check(name.rfind("pusht", 0) == 0,
+          "--official-reset is of PushT, whose block may go on moving; ", name, " was asked for");
+    name += text(name.find(':') == std::string::npos ? ":" : ",", "motion=kept");
+  }
+  if (options.data.empty()) return name;
+  return environment_drawn_as(name, *given_starts(options, image_size));
+}
+
+// One sentence about a model that learned something else than what it is asked to play.
+void warn_of_another_environment(const Options& options, const lewm::Statistics& statistics) {
+  // variants of one environment have a hyphen between
+  const auto family = [](const std::string& name) {
+    return name.substr(0, name.find_first_of(":-"));
+  };
+  if (statistics.environment.empty()) return;
+  if (family(statistics.environment) == family(options.environment)) return;
+  tell_user(text(options.model, " learned from a recording of ", statistics.environment, ", and ",
+                 options.environment, " is what it will play"));
 }
 
 // how many episodes are played side by side, 0 for all
@@ -152,18 +173,20 @@ void film(const Options& options, u64 seed, std::span<EpisodeRecord> records) {
 // What belongs to the whole command and not to one seed.
 class Run {
  public:
-  // `threads`: 0 for what suits
-  Run(Options& options, int threads)
+  // threads: 0 for what suits; tells: whether this process speaks to the user
+  Run(Options& options, int threads, bool tells)
       : options_(options),
         ctx_(with_threads(options.device.context(), threads)),
         model_(ctx_, lewm::load_model(options.model), options.device.precision()),
-        environment_(environment_of(options)) {
+        environment_(environment_for(options, model_.config().encoder.image_size)) {
     Protocol& protocol = options_.protocol;
     protocol.planner = options.planner.choice();
     protocol.objective = options.planner.objective(options.model, model_.config().latent());
     if (options.criterion == "held") protocol.criterion.kind = Criterion::Kind::held;
-    if (auto shipped = lewm::statistics_of_model(options.model))
+    if (auto shipped = lewm::statistics_of_model(options.model)) {
       protocol.plan.action_block = shipped->frameskip;
+      if (tells) warn_of_another_environment(options, *shipped);
+    }
     side_by_side_ = side_by_side_of(options.batch, ctx_);
     if (!options.batch.empty()) protocol.planner.batch_size = 0;
     if (!options.films.empty()) {
@@ -360,7 +383,8 @@ class RunOnRanks {
   SharedEvaluation::Cases start() {
     try {
       const auto run = std::make_shared<Run>(
-          options_, options_.ranks.threads(world_, options_.device.chosen().threads));
+          options_, options_.ranks.threads(world_, options_.device.chosen().threads),
+          world_.rank() == 0);
       if (world_.rank() == 0) {
         for (const u64 seed : seeds_) evaluations_.emplace(seed, run->begun(seed));
         run_ = run;
@@ -435,7 +459,7 @@ void run(Options& options) {
   };
   if (world->size() == 1) {
     if (!options.range.empty()) options.seeds = seeds_from_text(options.range);
-    Run evaluations_of(options, options.device.chosen().threads);
+    Run evaluations_of(options, options.device.chosen().threads, true);
     for (const u64 seed : options.seeds) evaluations.push_back(evaluations_of.play(seed));
     tell(evaluations_of);
   } else {
@@ -474,8 +498,8 @@ void add_eval(CLI::App& app, int&) {
                                   "play an environment with a model by the published protocol; "
                                   "mpirun -n N orrery eval: N ranks do it");
   verb->add_option("--env", options->environment,
-                   "environment: tworoom, or pusht (as the official evaluation draws and drives "
-                   "it), or one with its options")
+                   "environment: tworoom, or pusht (as the official evaluation drives it, with "
+                   "pictures as the recording has them), or one with its options")
       ->capture_default_str();
   verb->add_option("--model", options->model, "folder of a model, or its file of weights")
       ->required();

@@ -31,7 +31,11 @@ std::vector<i64> all_of(const Episodes& episodes) {
 }
 
 void run(Options& options) {
-  const auto episodes = open_episodes(options.data);
+  Context ctx(options.device.context());
+  const lewm::Model model(ctx, lewm::load_model(options.model), options.device.precision());
+  // pictures that are drawn get the model's size
+  const OpenOptions how = {.image_size = model.config().encoder.image_size};
+  const auto episodes = open_episodes(options.data, how);
   std::unique_ptr<Episodes> others;
   StudyData data{*episodes, all_of(*episodes), *episodes, {}};
   if (options.held_out.empty()) {
@@ -41,13 +45,11 @@ void run(Options& options) {
     data.learn_episodes = std::move(split.train);
     data.held_out_episodes = std::move(split.validation);
   }
-  if (!options.held_out.empty()) others = open_episodes(options.held_out);
+  if (!options.held_out.empty()) others = open_episodes(options.held_out, how);
   const StudyData both = others == nullptr
                              ? std::move(data)
                              : StudyData{*episodes, all_of(*episodes), *others, all_of(*others)};
 
-  Context ctx(options.device.context());
-  const lewm::Model model(ctx, lewm::load_model(options.model), options.device.precision());
   const auto shipped = lewm::statistics_of_model(options.model);
   lewm::Statistics statistics;
   if (shipped) {

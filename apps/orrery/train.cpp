@@ -111,6 +111,8 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
   }
   run.image_size = data.image_size();
   run.statistics = data.statistics();
+  const std::string environment = environment_of(*open_episodes(options.data));
+  if (!environment.empty()) run.statistics["environment"] = environment;
   run.output = options.output;
   run.resume = options.resume;
   run.init = options.init;
@@ -123,7 +125,8 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
 
   Context ctx({.threads = options.ranks.threads(world, options.threads)});
   // every rank knows what is measured, the first measures
-  const auto examiners = examiners_for(ctx, options.data, run.settings, data.model_statistics());
+  const auto examiners =
+      examiners_for(ctx, options.data, run.settings, data.model_statistics(), data.image_size());
   for (const auto& examiner : examiners) run.examiners.push_back(examiner.get());
   if (world.rank() != 0) {
     Listener listener;

@@ -10,6 +10,7 @@
 
 #include "data/recorder.h"
 #include "eval/criterion.h"
+#include "eval/examiners.h"
 #include "eval/records.h"
 #include "io/json.h"
 #include "models/lewm/recipe.h"
@@ -311,6 +312,43 @@ TEST(Evaluate, GoesOnWhereItWasInterrupted) {
   // another model is another evaluation
   const lewm::Model other(ctx, lewm::seeded_weights(small_config(), "another"));
   EXPECT_NE(settings_of("tworoom", other, kStatistics, protocol), settings);
+}
+
+// a recording of PushT with pictures of 96 pixels, and what is played with it
+std::string drawn_as(const std::string& recorded, RecordedColumns columns, i64 side,
+                     const std::string& asked) {
+  Context ctx({.threads = 2});
+  const std::filesystem::path path =
+      std::filesystem::path(testing::TempDir()) / text("orrery-drawn-as-", ::getpid(), ".h5");
+  RecordOptions options;
+  options.environment = recorded;
+  options.policy = "random";
+  options.episodes = 2;
+  options.max_steps = 20;
+  options.image_size = side;
+  options.columns = columns;
+  record(ctx, options, path, [](i64, i64) { return true; });
+  std::string name;
+  {
+    const auto episodes = open_episodes(path, {.image_size = 96});
+    EXPECT_EQ(environment_of(*episodes), "pusht");
+    name = environment_drawn_as(asked, *episodes);
+  }
+  std::filesystem::remove(path);
+  return name;
+}
+
+TEST(Evaluate, PushTIsDrawnAsItWasRecorded) {
+  const auto all = RecordedColumns::all, least = RecordedColumns::least;
+  EXPECT_EQ(drawn_as("pusht", all, 96, "pusht"), "pusht") << "reduced from 224";
+  EXPECT_EQ(drawn_as("pusht:size=96", all, 96, "pusht"), "pusht:size=96");
+  EXPECT_EQ(drawn_as("pusht:size=96", all, 96, "pusht:motion=kept"), "pusht:motion=kept,size=96");
+  EXPECT_EQ(drawn_as("pusht", all, 96, "pusht:size=224"), "pusht:size=224");
+  EXPECT_EQ(drawn_as("pusht", all, 48, "pusht"), "pusht") << "it draws no 48";
+  // pictures that are drawn when they are read are drawn at the size asked for, or as they were
+  // told
+  EXPECT_EQ(drawn_as("pusht", least, 224, "pusht"), "pusht:size=96");
+  EXPECT_EQ(drawn_as("pusht", least, 96, "pusht"), "pusht");
 }
 
 TEST(Evaluate, OfficialStartsOfPushTMayMove) {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "data/chosen_episodes.h"
+#include "data/drawing.h"
 
 namespace orrery {
 
@@ -134,6 +135,11 @@ std::string environment_of(const Episodes& episodes) {
     const i64 index = episodes.find_column(name);
     return index < 0 ? 0 : episodes.column(index).width();
   };
+  if (!episodes.drawing().empty()) {
+    const std::string name =
+        drawing_from_text(episodes.drawing(), episodes.name() + ": its drawing").environment;
+    return name.substr(0, name.find(':'));
+  }
   if (width("state") == 7 && width("action") == 2) return "pusht";
   if (width("pos_agent") == 2 && width("pos_target") == 2) return "tworoom";
   return {};
@@ -142,10 +148,11 @@ std::string environment_of(const Episodes& episodes) {
 std::vector<std::unique_ptr<train::Examiner>> examiners_for(Context& ctx,
                                                             const std::filesystem::path& data,
                                                             const train::TrainingSettings& settings,
-                                                            const lewm::Statistics& statistics) {
+                                                            const lewm::Statistics& statistics,
+                                                            i64 image_size) {
   std::vector<std::unique_ptr<train::Examiner>> examiners;
-  const auto open = [](const std::filesystem::path& path) {
-    return open_episodes(path, {.cache_bytes = kCacheBytes});
+  const auto open = [&](const std::filesystem::path& path) {
+    return open_episodes(path, {.cache_bytes = kCacheBytes, .image_size = image_size});
   };
   const bool holds_out = settings.validation_fraction > 0;
   if (holds_out && settings.validation_every > 0 && settings.probe_frames > 0) {
@@ -178,8 +185,8 @@ std::vector<std::unique_ptr<train::Examiner>> examiners_for(Context& ctx,
     check(!environment.empty(), starts->name(),
           ": which environment it is of cannot be seen; say it as training.success_env");
     examiners.push_back(std::make_unique<SuccessExaminer>(
-        ctx, *starts, official_environment(environment), statistics, protocol_of(settings),
-        settings.success_every));
+        ctx, *starts, environment_drawn_as(official_environment(environment), *starts), statistics,
+        protocol_of(settings), settings.success_every));
   }
   return examiners;
 }

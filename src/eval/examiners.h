@@ -69,16 +69,19 @@ class SuccessExaminer final : public train::Examiner {
   std::vector<EvalCase> cases_;
 };
 
-// The environment that a recording is of, by its columns: "pusht" (`state` of 7 numbers and actions
-// of 2), "tworoom" (`pos_agent` and `pos_target`), or nothing.
+// The environment that a recording is of, without options: what its drawing says, else by its
+// columns "pusht" (`state` of 7 numbers and actions of 2), "tworoom" (`pos_agent` and
+// `pos_target`), or nothing.
 std::string environment_of(const Episodes& episodes);
 
 // What a run's settings ask for (train/settings.h): probe_frames every validation_every steps,
 // success_every. `data` is the recording that it learns from; starts are of success_data, else of
-// the held-out episodes. Error when they ask for what is not there.
+// the held-out episodes. `image_size`: a side of pictures that are drawn, as the run learns from; 0
+// as recorded. Error when they ask for what is not there.
 std::vector<std::unique_ptr<train::Examiner>> examiners_for(Context& ctx,
                                                             const std::filesystem::path& data,
                                                             const train::TrainingSettings& settings,
-                                                            const lewm::Statistics& statistics);
+                                                            const lewm::Statistics& statistics,
+                                                            i64 image_size = 0);
 
 }  // namespace orrery

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/numpy_random.h"
 #include "base/random.h"
+#include "media/resize.h"
 
 namespace orrery {
 
@@ -93,7 +94,47 @@ class Choice {
   i64 count_ = 0;  // that may be chosen
 };
 
+// bytes of a picture of this state that are the recorded ones, drawn by `environment` and reduced
+i64 equal_bytes(Environment& environment, std::span<const double> state, const Image& recorded) {
+  Image drawn{environment.frame_height(), environment.frame_width(), {}};
+  drawn.rgb.resize(static_cast<std::size_t>(drawn.height * drawn.width * 3));
+  environment.render_state(state, View<u8, 3>(drawn.rgb.data(), {drawn.height, drawn.width, 3}));
+  if (drawn.height != recorded.height || drawn.width != recorded.width) {
+    drawn.rgb = resize_bilinear_u8(drawn.view(), recorded.height, recorded.width);
+  }
+  i64 equal = 0;
+  for (std::size_t i = 0; i < drawn.rgb.size(); ++i) equal += drawn.rgb[i] == recorded.rgb[i];
+  return equal;
+}
+
 }  // namespace
+
+std::string environment_drawn_as(const std::string& name, const Episodes& recording) {
+  const i64 pixels = recording.find_column("pixels");
+  if (pixels < 0 || recording.rows() == 0 || name.find("size=") != std::string::npos) return name;
+  const Column& picture = recording.column(pixels);
+  if (picture.dtype != DType::uint8 || picture.row.rank() != 3) return name;
+  const std::string sized = environment_of_size(name, picture.row[0]);
+  if (sized == name || picture.row[0] != picture.row[1] || picture.row[2] != 3) return name;
+  // where nothing moves both are the same: what tells them apart are edges, and what the
+  // recording's own goal or colours make different counts for neither
+  constexpr i64 kLookedAt = 8;
+  const auto own = make_environment(name), other = make_environment(sized);
+  own->reset(0);
+  other->reset(0);
+  const i64 states = state_column(recording, *own);
+  std::vector<double> state(static_cast<std::size_t>(own->state_dim()));
+  i64 as_own = 0, as_other = 0;
+  const i64 looked_at = std::min(kLookedAt, recording.rows());
+  for (i64 i = 0; i < looked_at; ++i) {
+    const i64 row = i * recording.rows() / looked_at;
+    recording.read_f64(states, row, row + 1, 1, state.data());
+    const Image recorded = read_frame(recording, pixels, row);
+    as_own += equal_bytes(*own, state, recorded);
+    as_other += equal_bytes(*other, state, recorded);
+  }
+  return as_own > as_other ? name : sized;
+}
 
 std::vector<i64> valid_start_rows(const Episodes& episodes, i64 goal_offset) {
   std::vector<i64> rows;

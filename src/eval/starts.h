@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "data/episodes.h"
@@ -19,6 +20,12 @@ struct EvalCase {
   Image frame;                     // what the recording shows at the start
   Image goal;                      // and at the goal
 };
+
+// `name`, drawing pictures as the recording shows them. PushT draws several sizes, and a picture
+// that it draws at 96 pixels is not one of 224 reduced to 96: where the recording's pictures have a
+// size that the environment draws, it gets that size, unless the recorded pictures are nearer to
+// reduced ones. A name that says a size itself stays as it is.
+std::string environment_drawn_as(const std::string& name, const Episodes& recording);
 
 // Rows that may be starts: step <= episode length - goal_offset - 1, in rising order.
 std::vector<i64> valid_start_rows(const Episodes& episodes, i64 goal_offset);

@@ -183,6 +183,7 @@ std::set<std::string> settings_free_to_change() {
                           "success_iterations", "success_env", "success_data"}) {
     names.insert(text("training.", key));
   }
+  names.insert("statistics.environment");  // a name that is told, no number
   return names;
 }
 

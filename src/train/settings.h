@@ -75,6 +75,7 @@ TrainingSettings settings_from_json(const nlohmann::json& node, const std::strin
 nlohmann::json json_from_settings(const TrainingSettings& settings);
 
 // "training.log_every" and others that a resumed run may change: they do not reach the weights.
+// Beside settings: the name of the recording's environment.
 std::set<std::string> settings_free_to_change();
 
 // What an objective starts from; other settings stay. Error: a name other than lewm and pldm.

@@ -1,12 +1,18 @@
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/error.h"
 #include "base/random.h"
+#include "io/json.h"
 #include "models/lewm/dynamics.h"
 #include "models/lewm/recipe.h"
+#include "models/lewm/statistics.h"
 
 namespace orrery::lewm {
 namespace {
@@ -200,6 +206,29 @@ TEST(Weights, NamesEverythingThatDoesNotFit) {
                  "(36); unexpected "
                  "extra (1)");
   }
+}
+
+TEST(Statistics, ComeBackFromTheirFile) {
+  const auto path =
+      std::filesystem::path(testing::TempDir()) / text("orrery-statistics-", ::getpid(), ".json");
+  Statistics statistics{.action_mean = {0.1, -2}, .action_std = {1, 0.3}, .frameskip = 4};
+  statistics.pixel_mean = {0.1, 0.2, 0.3};
+  statistics.pixel_std = {1, 2, 3};
+  for (const char* environment : {"", "pusht"}) {  // older files have none
+    statistics.environment = environment;
+    write_json(path, json_from_statistics(statistics));
+    const Statistics back = read_statistics(path);
+    EXPECT_EQ(back.action_mean, statistics.action_mean);
+    EXPECT_EQ(back.action_std, statistics.action_std);
+    EXPECT_EQ(back.pixel_mean, statistics.pixel_mean);
+    EXPECT_EQ(back.frameskip, 4);
+    EXPECT_EQ(back.environment, environment);
+  }
+  nlohmann::json damaged = json_from_statistics(statistics);
+  damaged["environment"] = 7;
+  write_json(path, damaged);
+  EXPECT_THROW(read_statistics(path), Error);
+  std::filesystem::remove(path);
 }
 
 TEST(GoalDynamics, CostIsTheSquaredDistanceOfWhatIsImagined) {

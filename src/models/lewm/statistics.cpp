@@ -48,14 +48,22 @@ Statistics read_statistics(const std::filesystem::path& path) {
             root.at("frameskip") >= 1 && root.at("frameskip") <= 1000,
         where, ": frameskip must be an integer from 1 to 1000");
   statistics.frameskip = root.at("frameskip").get<i64>();
+  if (root.contains("environment")) {
+    check(root.at("environment").is_string(), where, ": environment is ",
+          root.at("environment").type_name(), ", text was needed");
+    statistics.environment = root.at("environment").get<std::string>();
+  }
   return statistics;
 }
 
 nlohmann::json json_from_statistics(const Statistics& statistics) {
-  return {{"action", {{"mean", statistics.action_mean}, {"std", statistics.action_std}}},
-          {"pixels", {{"mean", statistics.pixel_mean}, {"std", statistics.pixel_std}}},
-          {"frameskip", statistics.frameskip},
-          {"action_dim", statistics.action_dim()}};
+  nlohmann::json root = {
+      {"action", {{"mean", statistics.action_mean}, {"std", statistics.action_std}}},
+      {"pixels", {{"mean", statistics.pixel_mean}, {"std", statistics.pixel_std}}},
+      {"frameskip", statistics.frameskip},
+      {"action_dim", statistics.action_dim()}};
+  if (!statistics.environment.empty()) root["environment"] = statistics.environment;
+  return root;
 }
 
 std::optional<Statistics> statistics_of_model(const std::filesystem::path& model) {

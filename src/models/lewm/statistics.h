@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/types.h"
@@ -12,8 +13,9 @@ namespace orrery::lewm {
 // What a model must know of the data it learned from: statistics.json beside its weights,
 //
 //   {"action": {"mean": [..], "std": [..]}, "pixels": {"mean": [3], "std": [3]}, "frameskip": 5,
-//   "action_dim": 2}
+//   "action_dim": 2, "environment": "pusht"}
 //
+// where pixels and environment may be missing.
 // Actions reach the model z-scored; released checkpoints ship without these numbers, and feeding
 // raw actions fails quietly.
 struct Statistics {
@@ -22,6 +24,8 @@ struct Statistics {
   std::vector<double> pixel_mean;   // of each colour, 0 to 1, what normalisation takes off
   std::vector<double> pixel_std;
   i64 frameskip = 5;  // environment steps per action block
+  // that the recording is of, "pusht" or "tworoom"; empty: unknown
+  std::string environment = "";
 
   i64 action_dim() const { return static_cast<i64>(action_mean.size()); }
 };
