@@ -14,7 +14,7 @@ void product(Context& ctx, Precision precision, View<const float, 2> a, View<con
              const Epilogue& epilogue, View<float, 2> c) {
   if (precision == Precision::bf16) return multiply_bf16(ctx, a, b, epilogue, c);
   check(precision == Precision::f32, "dense: products in ", name_of(precision),
-        " were asked for, a CPU trains in f32 or bf16");
+        " were asked for, training is in f32 or bf16");
   gemm(ctx, a, b, epilogue, c);
 }
 

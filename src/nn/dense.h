@@ -10,7 +10,7 @@ namespace orrery::nn {
 // Weights as training reads them, gradients as it fills them: always added to what is there.
 //
 // `precision` is that of the products: f32, or bf16 (ops/multiply_bf16.h), which rounds both
-// factors of every product and nothing else. A CPU trains in no other.
+// factors of every product and nothing else. There is training in no other.
 
 // y = x W^T + bias (+ residual)
 //

@@ -1,7 +1,6 @@
 #include "nn/feed_forward.h"
 
 #include "ops/activation.h"
-#include "ops/activation_bf16.h"
 #include "ops/column_sums_bf16.h"
 #include "ops/elementwise.h"
 #include "ops/layer_norm.h"
@@ -11,20 +10,6 @@ namespace orrery::nn {
 
 namespace {
 
-// The wide half with values kept as bf16: every part of a product goes through the activation while
-// it lies in the cache of the task that made it.
-void wide_forward_bf16(Context& ctx, const FeedForward& layer, const FeedForwardState& state) {
-  const View<bf16, 2> wide = state.wide_bf16, active = state.active_bf16;
-  multiply_bf16(ctx, View<const float, 2>(state.normed),
-                View<const float, 2>(layer.up.weight.transposed()), {.bias = layer.up.bias}, wide,
-                [&](i64 row_begin, i64 row_end, i64 begin, i64 end) {
-                  for (i64 r = row_begin; r < row_end; ++r) {
-                    activate_bf16(ctx, Activation::gelu, wide[r].slice(0, begin, end),
-                                  active[r].slice(0, begin, end));
-                  }
-                });
-}
-
 // dnormed and the gradients of both layers, given the slopes of the output
 void wide_backward_bf16(Context& ctx, const FeedForward& layer, const FeedForward& gradient,
                         const FeedForwardState& state, View<const float, 2> dy,
@@ -33,14 +18,8 @@ void wide_backward_bf16(Context& ctx, const FeedForward& layer, const FeedForwar
   multiply_bf16(ctx, dy.transposed(), active, {.residual = gradient.down.weight},
                 gradient.down.weight);
   if (gradient.down.bias) add_column_sums(ctx, dy, gradient.down.bias);
-  multiply_bf16(ctx, dy, View<const float, 2>(layer.down.weight), {}, dwide,
-                [&](i64 row_begin, i64 row_end, i64 begin, i64 end) {
-                  for (i64 r = row_begin; r < row_end; ++r) {
-                    const View<bf16, 1> slopes = dwide[r].slice(0, begin, end);
-                    activate_bf16_backward(ctx, Activation::gelu,
-                                           state.wide_bf16[r].slice(0, begin, end), slopes, slopes);
-                  }
-                });
+  multiply_slopes_bf16(ctx, dy, View<const float, 2>(layer.down.weight), Activation::gelu,
+                       state.wide_bf16, dwide);
   const View<const bf16, 2> slopes = dwide;
   multiply_bf16(ctx, slopes.transposed(), View<const float, 2>(state.normed),
                 {.residual = gradient.up.weight}, gradient.up.weight);
@@ -74,7 +53,9 @@ void feed_forward(Context& ctx, Precision precision, const FeedForward& layer, f
   if (state.kept == Precision::bf16) {
     check(precision == Precision::bf16 && drop.wide.rate == 0.0f,
           "feed_forward: values kept as bf16 need products of bf16 and no dropout");
-    wide_forward_bf16(ctx, layer, state);
+    multiply_activate_bf16(ctx, View<const float, 2>(state.normed),
+                           View<const float, 2>(layer.up.weight.transposed()), layer.up.bias,
+                           Activation::gelu, state.wide_bf16, state.active_bf16);
     const View<const bf16, 2> active = state.active_bf16;
     multiply_bf16(ctx, active, View<const float, 2>(layer.down.weight.transposed()),
                   {.bias = layer.down.bias, .residual = residual}, y);

@@ -21,6 +21,8 @@ void check_precision(const Context& ctx, Precision precision);
 template <typename In, typename Out>
 void linear(Context& ctx, View<const In, 2> x, const PackedMatrix& weight, const Epilogue& epilogue,
             View<Out, 2> y);
+void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, const Epilogue& epilogue,
+          View<float, 2> c);
 }  // namespace cuda
 
 namespace {
@@ -104,7 +106,7 @@ void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, const Ep
             (epilogue.residual.sizes() == c.sizes() && epilogue.residual.stride(1) == 1),
         "gemm: residual is ", epilogue.residual.shape(), ", c is ", c.shape());
   if (c.numel() == 0) return;
-  ORRERY_ON_CPU(ctx, gemm, a, b, epilogue, c);
+  ORRERY_ON_DEVICE(ctx, gemm, a, b, epilogue, c);
 }
 
 }  // namespace orrery

@@ -74,7 +74,7 @@ void linear(Context& ctx, View<const bf16, 2> x, const PackedMatrix& weight,
 void linear(Context& ctx, View<const bf16, 2> x, const PackedMatrix& weight,
             const Epilogue& epilogue, View<bf16, 2> y);
 
-// c = a b, or c += a b when accumulate. CPU only.
+// c = a b, or c += a b when accumulate.
 //
 //   a   [m, k]   any strides: a transposed() view costs nothing extra
 //   b   [k, n]   any strides
@@ -85,7 +85,7 @@ void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, bool acc
           View<float, 2> c);
 
 // c = residual + a b + bias, for weights that change too often to be packed ahead. Of the epilogue
-// only these two may be given; the residual may be c. CPU only.
+// only these two may be given; the residual may be c.
 void gemm(Context& ctx, View<const float, 2> a, View<const float, 2> b, const Epilogue& epilogue,
           View<float, 2> c);
 

@@ -27,6 +27,19 @@ __device__ inline float gelu_short(float v) {
   return fmaxf(v, 0.0f) - size * tail;
 }
 
+// its slope: (1 + erf(v / sqrt 2)) / 2 + v exp(-v^2 / 2) / sqrt(2 pi), by the same formula
+__device__ inline float gelu_slope_short(float v) {
+  const float u = fabsf(v) * 0.70710678f;
+  const float t = __fdividef(1.0f, fmaf(0.3275911f, u, 1.0f));
+  float series = fmaf(1.061405429f, t, -1.453152027f);
+  series = fmaf(series, t, 1.421413741f);
+  series = fmaf(series, t, -0.284496736f);
+  series = fmaf(series, t, 0.254829592f);
+  const float bell = __expf(-u * u);
+  const float tail = 0.5f * series * t * bell;
+  return fmaf(v * 0.39894228f, bell, v > 0.0f ? 1.0f - tail : tail);
+}
+
 template <Precision kPrecision>
 __device__ inline float activated_in(Activation activation, float v) {
   if (kPrecision != Precision::f32 && activation == Activation::gelu) return gelu_short(v);
@@ -61,6 +74,25 @@ __device__ void finish_four(const Product& p, Four value, float row_scale, i64 r
     const Four residual = load_four<kWhole>(p.residual + row * p.residual_stride + col, count);
 #pragma unroll
     for (int e = 0; e < 4; ++e) value.v[e] += residual.v[e];
+  }
+  if constexpr (kPrecision == Precision::bf16) {
+    if (p.wide != nullptr) {
+      const Four wide = load_four<kWhole>(p.wide + row * p.wide_stride + col, count);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        value.v[e] *= p.trained == Activation::gelu ? gelu_slope_short(wide.v[e])
+                                                    : activation_slope(p.trained, wide.v[e]);
+      }
+    }
+    if (p.active != nullptr) {
+      // of what is kept, so that the backward pass goes through the same function
+      Four active;
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        active.v[e] = activated_in<kPrecision>(p.trained, bf16(value.v[e]));
+      }
+      store_four<kWhole>(active, p.active + row * p.active_stride + col, count);
+    }
   }
   if (p.y_bf16 != nullptr) {
     store_four<kWhole>(value, p.y_bf16 + row * p.y_stride + col, count);

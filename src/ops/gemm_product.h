@@ -39,6 +39,15 @@ struct Product {
   float* y = nullptr;  // one of the two
   bf16* y_bf16 = nullptr;
   i64 y_stride = 0;
+
+  // Training in bf16, last: y gets what an activation is given and `active` what it makes of it; or
+  // slopes go back through it, times its slope where it was given `wide`.
+  Activation trained = Activation::none;
+  bf16* active = nullptr;
+  i64 active_stride = 0;
+  const bf16* wide = nullptr;
+  i64 wide_stride = 0;
+
   bool in_fours = false;  // everything above can be read and written in fours of columns
 
   int group_tiles = 1;  // tiles of columns per block
@@ -53,7 +62,8 @@ struct Product {
           static_cast<const void*>(shift), static_cast<const void*>(scale),
           static_cast<const void*>(bias), static_cast<const void*>(gate),
           static_cast<const void*>(residual), static_cast<const void*>(y),
-          static_cast<const void*>(y_bf16)}) {
+          static_cast<const void*>(y_bf16), static_cast<const void*>(active),
+          static_cast<const void*>(wide)}) {
       visit(pointer);
     }
   }

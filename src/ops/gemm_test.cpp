@@ -7,10 +7,13 @@
 
 #include "base/random.h"
 #include "ops/gemm_ref.h"
+#include "ops/test_support.h"
 #include "tensor/tensor.h"
 
 namespace orrery {
 namespace {
+
+using test::Buffer;
 
 Tensor random_matrix(i64 rows, i64 cols, u64 seed) {
   Tensor tensor = Tensor::zeros<float>({rows, cols});
@@ -47,39 +50,79 @@ const Size kSizes[] = {{1, 1, 1},     {1, 192, 192},   {2, 33, 5},    {3, 31, 16
                        {13, 32, 17},  {14, 32, 32},    {15, 33, 31},  {29, 64, 511},  {57, 48, 513},
                        {70, 96, 384}, {257, 192, 192}, {6, 16, 1025}, {96, 288, 1537}};
 
-TEST(Gemm, EqualsReferenceForAllLayouts) {
-  for (const int threads : {1, 2}) {
-    Context ctx({.threads = threads});
-    for (const auto [m, n, k] : kSizes) {
-      const Tensor a = random_matrix(m, k, 1), at = random_matrix(k, m, 2);
-      const Tensor b = random_matrix(k, n, 3), bt = random_matrix(n, k, 4);
-      for (const bool a_transposed : {false, true}) {
-        for (const bool b_transposed : {false, true}) {
-          const auto left = a_transposed ? at.view<float, 2>().transposed() : a.view<float, 2>();
-          const auto right = b_transposed ? bt.view<float, 2>().transposed() : b.view<float, 2>();
-          for (const bool accumulate : {false, true}) {
-            Tensor c = random_matrix(m, n, 5), expected = random_matrix(m, n, 5);
-            gemm(ctx, left, right, accumulate, c.view<float, 2>());
-            gemm_ref<float>(left, right, accumulate, expected.view<float, 2>());
-            EXPECT_LT(max_difference(c.view<float, 2>(), expected.view<float, 2>()), bound(k))
-                << m << "x" << n << "x" << k << " transposed " << a_transposed << b_transposed;
-          }
-        }
-      }
+// a matrix where a context works, and back
+Buffer<float> placed(Context& ctx, const Tensor& matrix) { return {ctx, matrix}; }
+Tensor read_back(const Buffer<float>& values, const Tensor& like) {
+  Tensor result = like.clone();
+  values.get(std::span<float>(result.data<float>(), static_cast<std::size_t>(result.numel())));
+  return result;
+}
+
+void expect_all_layouts(Context& ctx, const Size& size) {
+  const auto [m, n, k] = size;
+  const Tensor a = random_matrix(m, k, 1), at = random_matrix(k, m, 2);
+  const Tensor b = random_matrix(k, n, 3), bt = random_matrix(n, k, 4);
+  auto a_there = placed(ctx, a), at_there = placed(ctx, at), b_there = placed(ctx, b),
+       bt_there = placed(ctx, bt);
+  for (int layout = 0; layout < 4; ++layout) {
+    const bool a_transposed = layout % 2 == 1, b_transposed = layout / 2 == 1;
+    const auto left = a_transposed ? at.view<float, 2>().transposed() : a.view<float, 2>();
+    const auto right = b_transposed ? bt.view<float, 2>().transposed() : b.view<float, 2>();
+    const auto left_there = a_transposed ? at_there.rows(m).transposed() : a_there.rows(k);
+    const auto right_there = b_transposed ? bt_there.rows(k).transposed() : b_there.rows(n);
+    for (const bool accumulate : {false, true}) {
+      Tensor expected = random_matrix(m, n, 5);
+      auto c = placed(ctx, expected);
+      gemm(ctx, left_there, right_there, accumulate, c.rows(n));
+      gemm_ref<float>(left, right, accumulate, expected.view<float, 2>());
+      const Tensor result = read_back(c, expected);
+      EXPECT_LT(max_difference(result.view<float, 2>(), expected.view<float, 2>()), bound(k))
+          << m << "x" << n << "x" << k << " transposed " << a_transposed << b_transposed;
     }
   }
 }
 
-TEST(Gemm, AddsBiasAndResidualOnce) {
-  Context ctx({.threads = 2});
+TEST_ON_EVERY_BACKEND(Gemm, EqualsReferenceForAllLayouts) {
+  for (const Size& size : kSizes) expect_all_layouts(ctx, size);
+}
+
+TEST(Gemm, EqualsReferenceWithOneThread) {
+  Context ctx({.threads = 1});
+  for (const Size& size : kSizes) expect_all_layouts(ctx, size);
+}
+
+TEST_ON_EVERY_BACKEND(Gemm, AddsBiasAndResidualOnce) {
   for (const i64 inner : {1, 40, 700, 1100}) {  // one to three blocks of inputs
     const Tensor x = random_matrix(31, inner, 1), w = random_matrix(50, inner, 2);
     const Tensor bias = random_matrix(1, 50, 4), residual = random_matrix(31, 50, 3);
-    Tensor y = Tensor::zeros<float>({31, 50}), expected = Tensor::zeros<float>({31, 50});
-    Epilogue epilogue{.bias = bias.view<float, 2>()[0], .residual = residual.view<float, 2>()};
-    gemm(ctx, x.view<float, 2>(), w.view<float, 2>().transposed(), epilogue, y.view<float, 2>());
-    linear_ref(x.view<float, 2>(), w.view<float, 2>(), epilogue, expected.view<float, 2>());
-    EXPECT_LT(max_difference(y.view<float, 2>(), expected.view<float, 2>()), bound(inner));
+    auto bias_there = placed(ctx, bias), residual_there = placed(ctx, residual);
+    Tensor expected = Tensor::zeros<float>({31, 50});
+    linear_ref(x.view<float, 2>(), w.view<float, 2>(),
+               {.bias = bias.view<float, 2>()[0], .residual = residual.view<float, 2>()},
+               expected.view<float, 2>());
+    const Epilogue epilogue{.bias = bias_there.flat(), .residual = residual_there.rows(50)};
+    auto x_there = placed(ctx, x), w_there = placed(ctx, w), y = placed(ctx, residual);
+    gemm(ctx, x_there.rows(inner), w_there.rows(inner).transposed(), epilogue, y.rows(50));
+    EXPECT_LT(max_difference(read_back(y, expected).view<float, 2>(), expected.view<float, 2>()),
+              bound(inner));
+
+    // summed over the rows of both, the residual in place
+    std::vector<float> turned(static_cast<std::size_t>(inner * 81));
+    for (i64 k = 0; k < inner; ++k) {
+      for (i64 i = 0; i < 31; ++i) {
+        turned[static_cast<std::size_t>(k * 81 + i)] = x.view<float, 2>()(i, k);
+      }
+      for (i64 i = 0; i < 50; ++i) {
+        turned[static_cast<std::size_t>(k * 81 + 31 + i)] = w.view<float, 2>()(i, k);
+      }
+    }
+    Buffer<float> joint(ctx, turned);
+    const View<float, 2> result = residual_there.rows(50);
+    gemm(ctx, joint.rows(81).slice(1, 0, 31).transposed(), joint.rows(81).slice(1, 31, 81),
+         {.bias = bias_there.flat(), .residual = result}, result);
+    EXPECT_LT(max_difference(read_back(residual_there, expected).view<float, 2>(),
+                             expected.view<float, 2>()),
+              bound(inner));
   }
 }
 

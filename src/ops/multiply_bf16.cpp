@@ -3,8 +3,10 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "ops/activation_bf16.h"
 #include "ops/cpu_path.h"
 #include "ops/multiply_bf16_cpu.h"
+#include "ops/multiply_bf16_cuda.h"
 
 namespace orrery {
 
@@ -54,10 +56,17 @@ void multiply_rounded(Context& ctx, const Factor& a, const Factor& b, const Epil
   });
 }
 
+void multiply_on_cpu(Context& ctx, const Factor& a, const Factor& b, const Epilogue& epilogue,
+                     const cpu::Bf16Result& c) {
+  if (takes_avx512bf16()) {
+    cpu::multiply_bf16_avx512(ctx, a, b, epilogue, c);
+  } else {
+    multiply_rounded(ctx, a, b, epilogue, c);
+  }
+}
+
 template <typename T>
-void checked(Context& ctx, const Factor& a, const Factor& b, const Epilogue& epilogue, View<T, 2> c,
-             const cpu::Bf16Result& result) {
-  must_be_cpu(ctx, "multiply_bf16");
+void check_product(const Factor& a, const Factor& b, const Epilogue& epilogue, View<T, 2> c) {
   const i64 m = size_of(a, 0), k = size_of(a, 1), n = size_of(b, 1);
   check(size_of(b, 0) == k, "multiply_bf16: a has ", k, " columns, b ", size_of(b, 0),
         " rows; inner sizes must agree");
@@ -71,29 +80,89 @@ void checked(Context& ctx, const Factor& a, const Factor& b, const Epilogue& epi
   check(!epilogue.residual ||
             (epilogue.residual.sizes() == c.sizes() && epilogue.residual.stride(1) == 1),
         "multiply_bf16: residual is ", epilogue.residual.shape(), ", c is ", c.shape());
-  if (c.numel() == 0) return;
-  if (takes_avx512bf16()) {
-    cpu::multiply_bf16_avx512(ctx, a, b, epilogue, result);
-  } else {
-    multiply_rounded(ctx, a, b, epilogue, result);
-  }
 }
+
+// beside the values of a product
+void check_beside(const char* op, Activation activation, View<const bf16, 2> values,
+                  View<bf16, 2> c) {
+  check(activation != Activation::none, op, ": needs an activation");
+  check(values.sizes() == c.sizes() && values.stride(1) == 1, op, ": values of ", values.shape(),
+        " came beside a product of ", c.shape());
+}
+
+#if ORRERY_CUDA
+template <typename T>
+void multiply_on_cuda(Context& ctx, const Factor& a, const Factor& b, const Epilogue& epilogue,
+                      const cuda::Trained& trained, View<T, 2> c) {
+  std::visit(
+      [&](const auto& left, const auto& right) {
+        cuda::multiply_bf16(ctx, left, right, epilogue, trained, c);
+      },
+      a, b);
+}
+#endif
 
 }  // namespace
 
 void multiply_bf16(Context& ctx, const Factor& a, const Factor& b, const Epilogue& epilogue,
                    View<float, 2> c) {
-  checked(ctx, a, b, epilogue, c, {.floats = c});
+  check_product(a, b, epilogue, c);
+  if (c.numel() == 0) return;
+#if ORRERY_CUDA
+  if (ctx.device() == Device::cuda) return multiply_on_cuda(ctx, a, b, epilogue, {}, c);
+#endif
+  multiply_on_cpu(ctx, a, b, epilogue, {.floats = c});
 }
 
 void multiply_bf16(Context& ctx, const Factor& a, const Factor& b, const Epilogue& epilogue,
                    View<bf16, 2> c) {
-  checked(ctx, a, b, epilogue, c, {.halves = c});
+  check_product(a, b, epilogue, c);
+  if (c.numel() == 0) return;
+#if ORRERY_CUDA
+  if (ctx.device() == Device::cuda) return multiply_on_cuda(ctx, a, b, epilogue, {}, c);
+#endif
+  multiply_on_cpu(ctx, a, b, epilogue, {.halves = c});
 }
 
-void multiply_bf16(Context& ctx, const Factor& a, const Factor& b, const Epilogue& epilogue,
-                   View<bf16, 2> c, FinishedPart finished) {
-  checked(ctx, a, b, epilogue, c, {.halves = c, .finished = &finished});
+void multiply_activate_bf16(Context& ctx, const Factor& a, const Factor& b,
+                            View<const float, 1> bias, Activation activation, View<bf16, 2> wide,
+                            View<bf16, 2> active) {
+  const Epilogue epilogue{.bias = bias};
+  check_product(a, b, epilogue, wide);
+  check_beside("multiply_activate_bf16", activation, active, wide);
+  if (wide.numel() == 0) return;
+#if ORRERY_CUDA
+  if (ctx.device() == Device::cuda) {
+    return multiply_on_cuda(ctx, a, b, epilogue, {activation, active, {}}, wide);
+  }
+#endif
+  const auto activate = [&](i64 row_begin, i64 row_end, i64 begin, i64 end) {
+    for (i64 r = row_begin; r < row_end; ++r) {
+      activate_bf16(ctx, activation, wide[r].slice(0, begin, end), active[r].slice(0, begin, end));
+    }
+  };
+  const cpu::FinishedPart finished = activate;
+  multiply_on_cpu(ctx, a, b, epilogue, {.halves = wide, .finished = &finished});
+}
+
+void multiply_slopes_bf16(Context& ctx, const Factor& a, const Factor& b, Activation activation,
+                          View<const bf16, 2> wide, View<bf16, 2> slopes) {
+  check_product(a, b, {}, slopes);
+  check_beside("multiply_slopes_bf16", activation, wide, slopes);
+  if (slopes.numel() == 0) return;
+#if ORRERY_CUDA
+  if (ctx.device() == Device::cuda) {
+    return multiply_on_cuda(ctx, a, b, {}, {activation, {}, wide}, slopes);
+  }
+#endif
+  const auto go_back = [&](i64 row_begin, i64 row_end, i64 begin, i64 end) {
+    for (i64 r = row_begin; r < row_end; ++r) {
+      const View<bf16, 1> part = slopes[r].slice(0, begin, end);
+      activate_bf16_backward(ctx, activation, wide[r].slice(0, begin, end), part, part);
+    }
+  };
+  const cpu::FinishedPart finished = go_back;
+  multiply_on_cpu(ctx, a, b, {}, {.halves = slopes, .finished = &finished});
 }
 
 const char* multiply_bf16_path() { return takes_avx512bf16() ? "avx512bf16" : "f32"; }

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "ops/activation_bf16.h"
 #include "ops/gemm_ref.h"
 #include "ops/test_support.h"
 #include "tensor/tensor.h"
@@ -71,91 +72,165 @@ const Size kSizes[] = {{1, 1, 1},    {1, 33, 2},    {2, 15, 31},  {7, 17, 32},  
                        {14, 31, 64}, {15, 33, 65},  {57, 64, 40}, {3, 16, 1023}, {15, 33, 1025},
                        {61, 70, 35}, {9, 17, 2100}, {70, 96, 3}};
 
-TEST_ON_EVERY_PATH(MultiplyBf16, EqualsReferenceForAllLayouts) {
-  for (const int threads : {1, 2}) {
-    Context ctx({.threads = threads});
-    for (const auto [m, n, k] : kSizes) {
-      const Values a(m, k, 1), at(k, m, 2), b(k, n, 3), bt(n, k, 4);
-      for (int layout = 0; layout < 4; ++layout) {
-        for (int kind = 0; kind < 4; ++kind) {
-          const auto take = [&](const Values& plain, const Values& turned, bool turn, bool halves) {
-            const Values& values = turn ? turned : plain;
-            const Factor factor = halves ? values.as_halves() : values.as_floats();
-            return turn ? transposed(factor) : factor;
-          };
-          const Factor left = take(a, at, layout % 2 == 1, kind % 2 == 1);
-          const Factor right = take(b, bt, layout / 2 == 1, kind / 2 == 1);
-          Tensor c = Tensor::zeros<float>({m, n});
-          multiply_bf16(ctx, left, right, {}, c.view<float, 2>());
-          EXPECT_EQ(0, mistakes<float>(left, right, {}, {}, c.view<float, 2>()))
-              << m << "x" << n << "x" << k << " layout " << layout << " kind " << kind;
-        }
-      }
+// the same values where a context works
+struct Placed2 {
+  test::Buffer<float> floats;
+  test::Buffer<bf16> halves;
+  i64 rows, cols;
+
+  Placed2(Context& ctx, const Values& from)
+      : floats(ctx, from.floats),
+        halves(ctx, from.halves),
+        rows(from.floats.view<float, 2>().size(0)),
+        cols(from.floats.view<float, 2>().size(1)) {}
+  Factor take(bool as_halves) {
+    if (as_halves) return View<const bf16, 2>(halves.data(), {rows, cols});
+    return View<const float, 2>(floats.data(), {rows, cols});
+  }
+};
+
+void expect_all_layouts(Context& ctx, const Size& size) {
+  const auto [m, n, k] = size;
+  const Values a(m, k, 1), at(k, m, 2), b(k, n, 3), bt(n, k, 4);
+  Placed2 a_there(ctx, a), at_there(ctx, at), b_there(ctx, b), bt_there(ctx, bt);
+  for (int layout = 0; layout < 4; ++layout) {
+    for (int kind = 0; kind < 4; ++kind) {
+      const auto turned = [](const Factor& factor, bool turn) {
+        return turn ? transposed(factor) : factor;
+      };
+      const bool turn_a = layout % 2 == 1, turn_b = layout / 2 == 1;
+      const bool a_halves = kind % 2 == 1, b_halves = kind / 2 == 1;
+      const Factor left = turned((turn_a ? at_there : a_there).take(a_halves), turn_a);
+      const Factor right = turned((turn_b ? bt_there : b_there).take(b_halves), turn_b);
+      test::Buffer<float> c(ctx, m * n);
+      multiply_bf16(ctx, left, right, {}, c.rows(n));
+      const auto result = c.values();
+      // rounded once or twice, a factor is the same
+      EXPECT_EQ(0, mistakes<float>(turned((turn_a ? at : a).as_halves(), turn_a),
+                                   turned((turn_b ? bt : b).as_halves(), turn_b), {}, {},
+                                   View<const float, 2>(result.data(), {m, n})))
+          << m << "x" << n << "x" << k << " layout " << layout << " kind " << kind;
     }
   }
 }
 
-TEST_ON_EVERY_PATH(MultiplyBf16, AddsBiasAndResidualAndRoundsLast) {
-  Context ctx({.threads = 2});
+TEST_ON_EVERY_BACKEND(MultiplyBf16, EqualsReferenceForAllLayouts) {
+  for (const Size& size : kSizes) expect_all_layouts(ctx, size);
+}
+
+// more columns than one block has, rows in several slices
+TEST(CudaMultiplyBf16, SumsOverRowsOfWideFactors) {
+  ORRERY_NEEDS_CUDA;
+  Context ctx(test::on_cuda());
+  const i64 m = 200, n = 390, k = 700;
+  const Values at(k, m, 1), b(k, n, 2);
+  Placed2 at_there(ctx, at), b_there(ctx, b);
+  test::Buffer<float> c(ctx, m * n);
+  multiply_bf16(ctx, transposed(at_there.take(true)), b_there.take(false), {}, c.rows(n));
+  const auto result = c.values();
+  EXPECT_EQ(0, mistakes<float>(transposed(at.as_halves()), b.as_halves(), {}, {},
+                               View<const float, 2>(result.data(), {m, n})));
+}
+
+TEST_ON_EVERY_PATH(MultiplyBf16, EqualsReferenceWithOneThread) {
+  Context ctx({.threads = 1});
+  for (const Size& size : kSizes) expect_all_layouts(ctx, size);
+}
+
+TEST_ON_EVERY_BACKEND(MultiplyBf16, AddsBiasAndResidualAndRoundsLast) {
   for (const i64 inner : {1, 40, 1500}) {
     const Values x(31, inner, 1), w(50, inner, 2), bias(1, 50, 3), residual(31, 50, 4);
+    Placed2 x_there(ctx, x), w_there(ctx, w), bias_there(ctx, bias), c(ctx, residual);
     const Factor left = x.as_floats(), right = transposed(w.as_floats());
-    const Epilogue epilogue{.bias = bias.floats.view<float, 2>()[0],
-                            .residual = residual.floats.view<float, 2>()};
+    const Epilogue epilogue{.bias = bias.floats.view<float, 2>()[0]};
     const auto added = residual.floats.span<float>();
     const std::vector<float> before(added.begin(), added.end());
 
-    Tensor c = residual.floats.clone();  // in place
-    multiply_bf16(ctx, left, right, {.bias = epilogue.bias, .residual = c.view<float, 2>()},
-                  c.view<float, 2>());
-    EXPECT_EQ(0, mistakes<float>(left, right, epilogue, before, c.view<float, 2>()));
-
-    std::vector<bf16> halves(31 * 50);
-    const View<bf16, 2> rounded(halves.data(), {31, 50});
-    multiply_bf16(ctx, left, right, epilogue, rounded);
-    EXPECT_EQ(0, mistakes<bf16>(left, right, epilogue, before, rounded));
+    const Epilogue there{.bias = bias_there.floats.flat(), .residual = c.floats.rows(50)};
+    multiply_bf16(ctx, x_there.take(false), transposed(w_there.take(false)), there,
+                  c.halves.rows(50));
+    const auto halves = c.halves.values();
+    EXPECT_EQ(0, mistakes<bf16>(left, right, epilogue, before,
+                                View<const bf16, 2>(halves.data(), {31, 50})));
+    multiply_bf16(ctx, x_there.take(false), transposed(w_there.take(false)), there,
+                  c.floats.rows(50));  // in place
+    const auto floats = c.floats.values();
+    EXPECT_EQ(0, mistakes<float>(left, right, epilogue, before,
+                                 View<const float, 2>(floats.data(), {31, 50})));
   }
 }
 
 // a column block and every other row: strides that are no layout of a whole matrix
-TEST_ON_EVERY_PATH(MultiplyBf16, TakesPartsOfMatrices) {
-  Context ctx({.threads = 2});
+TEST_ON_EVERY_BACKEND(MultiplyBf16, TakesPartsOfMatrices) {
   const Values a(40, 90, 1), b(90, 80, 2);
-  const View<const float, 2> whole = a.floats.view<float, 2>();
-  const Factor left = View<const float, 2>(whole.data() + 5, {20, 61}, {2 * 90, 1});
-  const Factor right = b.floats.view<float, 2>().slice(0, 7, 68).slice(1, 3, 40);
-  const Factor spread = View<const float, 2>(whole.data(), {20, 30}, {180, 3});  // neither is 1
-  Tensor c = Tensor::zeros<float>({20, 60});
-  const View<float, 2> part = c.view<float, 2>().slice(1, 10, 47);
-  multiply_bf16(ctx, left, right, {}, part);
-  EXPECT_EQ(0, mistakes<float>(left, right, {}, {}, View<const float, 2>(part)));
-  for (i64 r = 0; r < 20; ++r) {
-    EXPECT_EQ(0.0f, (c.view<float, 2>()(r, 9)));
-    EXPECT_EQ(0.0f, (c.view<float, 2>()(r, 47)));
-  }
-  const Factor narrow = b.floats.view<float, 2>().slice(0, 0, 30).slice(1, 0, 37);
-  multiply_bf16(ctx, spread, narrow, {}, part);
-  EXPECT_EQ(0, mistakes<float>(spread, narrow, {}, {}, View<const float, 2>(part)));
+  Placed2 a_there(ctx, a), b_there(ctx, b);
+  const auto left = [](View<const float, 2> whole) {
+    return View<const float, 2>(whole.data() + 5, {20, 61}, {2 * 90, 1});
+  };
+  const auto spread = [](View<const float, 2> whole) {  // neither is 1
+    return View<const float, 2>(whole.data(), {20, 30}, {180, 3});
+  };
+  const auto right = [](View<const float, 2> whole) {
+    return whole.slice(0, 7, 68).slice(1, 3, 40);
+  };
+  const auto narrow = [](View<const float, 2> whole) {
+    return whole.slice(0, 0, 30).slice(1, 0, 37);
+  };
+  const View<const float, 2> a_here = a.floats.view<float, 2>(), b_here = b.floats.view<float, 2>();
+  const auto a_view = [&] { return a_there.floats.rows(90); };
+  const auto b_view = [&] { return b_there.floats.rows(80); };
+  test::Buffer<float> c(ctx, 20 * 60);
+  const auto expect = [&](const Factor& x, const Factor& y) {
+    const auto values = c.values();
+    const View<const float, 2> whole(values.data(), {20, 60});
+    EXPECT_EQ(0, mistakes<float>(x, y, {}, {}, whole.slice(1, 10, 47)));
+    for (i64 r = 0; r < 20; ++r) {
+      EXPECT_EQ(0.0f, whole(r, 9));
+      EXPECT_EQ(0.0f, whole(r, 47));
+    }
+  };
+  multiply_bf16(ctx, left(a_view()), right(b_view()), {}, c.rows(60).slice(1, 10, 47));
+  expect(left(a_here), right(b_here));
+  multiply_bf16(ctx, spread(a_view()), narrow(b_view()), {}, c.rows(60).slice(1, 10, 47));
+  expect(spread(a_here), narrow(b_here));
 }
 
-// every value is told once, after it was written
-TEST_ON_EVERY_PATH(MultiplyBf16, TellsFinishedParts) {
-  for (const int threads : {1, 3}) {
-    Context ctx({.threads = threads});
-    const Values a(60, 40, 1), b(40, 100, 2);
-    std::vector<bf16> halves(60 * 100);
-    std::vector<float> seen(halves.size(), NAN);
-    const View<bf16, 2> c(halves.data(), {60, 100});
-    multiply_bf16(ctx, a.as_floats(), b.as_floats(), {}, c,
-                  [&](i64 row_begin, i64 row_end, i64 begin, i64 end) {
-                    for (i64 i = row_begin; i < row_end; ++i) {
-                      for (i64 j = begin; j < end; ++j) {
-                        float& at = seen[static_cast<std::size_t>(i * 100 + j)];
-                        at = std::isnan(at) ? static_cast<float>(c(i, j)) : INFINITY;
-                      }
-                    }
-                  });
-    for (std::size_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], static_cast<float>(halves[i]));
+// against the steps one after another
+TEST_ON_EVERY_BACKEND(MultiplyBf16, GoesThroughActivationsBothWays) {
+  constexpr i64 kRows = 61;
+  for (const i64 width : {100, 37}) {
+    for (const Activation activation : {Activation::gelu, Activation::silu}) {
+      Placed2 x(ctx, Values(kRows, 40, 1)), w(ctx, Values(width, 40, 2)),
+          bias(ctx, Values(1, width, 3));
+      test::Buffer<bf16> wide(ctx, kRows * width), active(ctx, kRows * width);
+      test::Buffer<bf16> plain_wide(ctx, kRows * width), plain_active(ctx, kRows * width);
+      const Factor right = transposed(w.take(false));
+      multiply_activate_bf16(ctx, x.take(false), right, bias.floats.flat(), activation,
+                             wide.rows(width), active.rows(width));
+      multiply_bf16(ctx, x.take(false), right, {.bias = bias.floats.flat()},
+                    plain_wide.rows(width));
+      activate_bf16(ctx, activation, plain_wide.flat(), plain_active.flat());
+      EXPECT_TRUE(test::same_bits(wide.values(), plain_wide.values()));
+      const auto y = active.values(), plain_y = plain_active.values();
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        // a last bit of bf16 where the two forms of an activation round apart
+        ASSERT_NEAR(static_cast<float>(y[i]), static_cast<float>(plain_y[i]),
+                    0x1p-7f * std::abs(static_cast<float>(plain_y[i])) + 1e-6f);
+      }
+
+      Placed2 dy(ctx, Values(kRows, 40, 4)), back(ctx, Values(40, width, 5));
+      test::Buffer<bf16> slopes(ctx, kRows * width), plain(ctx, kRows * width);
+      multiply_slopes_bf16(ctx, dy.take(false), back.take(false), activation, wide.rows(width),
+                           slopes.rows(width));
+      multiply_bf16(ctx, dy.take(false), back.take(false), {}, plain.rows(width));
+      activate_bf16_backward(ctx, activation, wide.flat(), plain.flat(), plain.flat());
+      const auto dx = slopes.values(), plain_dx = plain.values();
+      for (std::size_t i = 0; i < dx.size(); ++i) {
+        // rounded once or twice
+        ASSERT_NEAR(static_cast<float>(dx[i]), static_cast<float>(plain_dx[i]),
+                    0x1p-7f * std::abs(static_cast<float>(plain_dx[i])) + 4e-6f);
+      }
+    }
   }
 }
 

@@ -52,7 +52,7 @@ TrainingState::TrainingState(const Config& config, i64 windows, i64 frames, cons
       steps_(unroll.steps),
       precision_(precision) {
   check(precision == Precision::f32 || precision == Precision::bf16, "training: precision is ",
-        name_of(precision), ", a CPU trains in f32 or bf16");
+        name_of(precision), ", there is training in f32 or bf16");
   check(windows >= 1 && frames >= 2, "training: ", windows, " windows of ", frames,
         " frames; at least one window of two frames is needed");
   const i64 most = frames_needed(config.predictor, unroll);
