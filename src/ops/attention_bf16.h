@@ -7,8 +7,9 @@ namespace orrery {
 
 // The attention of attention.h and its gradients with products of mixed precision: queries, keys,
 // values, softmax weights and their gradients enter products as bf16, sums and the softmax are f32.
-// CPU only. Where the processor has no AVX-512 BF16, and for at most four queries and keys, where
-// products are the least of it, it is attention.h's in f32.
+// Where a processor has no AVX-512 BF16, and for few queries and keys (four; on a CUDA device four
+// queries, backward 16 and as many keys), where products are the least of it, it is attention.h's
+// in f32. Heads on a CUDA device as there.
 //
 // Views, scale, causal and log_sum as there. The backward pass must be given what this forward pass
 // wrote.

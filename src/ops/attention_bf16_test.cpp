@@ -20,7 +20,8 @@ struct Case {
 constexpr Case kCases[] = {
     {2, 17, 17, 3, 32, false}, {2, 65, 65, 2, 32, false}, {1, 33, 48, 1, 24, true},
     {1, 1, 31, 2, 15, false},  {1, 64, 15, 1, 17, false}, {1, 130, 257, 1, 64, true},
-    {1, 97, 97, 2, 5, false},  {2, 5, 80, 1, 1, true},    {3, 3, 3, 4, 64, true}};
+    {1, 97, 97, 2, 5, false},  {2, 5, 80, 1, 1, true},    {3, 3, 3, 4, 64, true},
+    {1, 6, 70, 1, 128, false}, {1, 70, 70, 1, 100, true}, {1, 2, 257, 2, 64, false}};
 
 struct Pass {
   Case c;
@@ -49,7 +50,27 @@ struct Pass {
   }
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(c.dim)); }
 
-  // of attention_bf16 or the reference
+  // all that is given to the forward and the backward pass, where a context works
+  void run(Context& ctx) {
+    Buffer<float> q_there(ctx, q), k_there(ctx, k), v_there(ctx, v), dout_there(ctx, dout),
+        out_there(ctx, out), sums_there(ctx, log_sum), dq_there(ctx, dq), dk_there(ctx, dk),
+        dv_there(ctx, dv);
+    const auto at = [&](Buffer<float>& rows, i64 tokens) {
+      return rows.view<4>({c.batch, tokens, c.heads, c.dim});
+    };
+    const auto sums = sums_there.view<3>({c.batch, c.heads, c.queries});
+    const auto Q = at(q_there, c.queries), K = at(k_there, c.keys), V = at(v_there, c.keys);
+    attention_bf16(ctx, Q, K, V, scale(), c.causal, at(out_there, c.queries), sums);
+    attention_bf16_backward(ctx, Q, K, V, scale(), c.causal, at(out_there, c.queries), sums,
+                            at(dout_there, c.queries), at(dq_there, c.queries),
+                            at(dk_there, c.keys), at(dv_there, c.keys));
+    out = out_there.values();
+    log_sum = sums_there.values();
+    dq = dq_there.values();
+    dk = dk_there.values();
+    dv = dv_there.values();
+  }
+  // the reference
   template <typename Forward, typename Backward>
   void run(const Forward& forward, const Backward& backward) {
     const View<float, 3> sums(log_sum.data(), {c.batch, c.heads, c.queries});
@@ -57,10 +78,6 @@ struct Pass {
     forward(Q, K, V, scale(), c.causal, rows(out, c.queries), sums);
     backward(Q, K, V, scale(), c.causal, rows(out, c.queries), sums, rows(dout, c.queries),
              rows(dq, c.queries), rows(dk, c.keys), rows(dv, c.keys));
-  }
-  void run(Context& ctx) {
-    run([&](auto... args) { attention_bf16(ctx, args...); },
-        [&](auto... args) { attention_bf16_backward(ctx, args...); });
   }
   void reference() {
     run([](auto... args) { attention_ref<float>(args...); },
@@ -83,8 +100,7 @@ double difference(const std::vector<float>& a, const std::vector<float>& b) {
   return worst;
 }
 
-TEST_ON_EVERY_PATH(AttentionBf16, IsCloseToTheReferenceBothWays) {
-  Context ctx({.threads = 2});
+TEST_ON_EVERY_BACKEND(AttentionBf16, IsCloseToTheReferenceBothWays) {
   for (const Case& c : kCases) {
     SCOPED_TRACE(text("queries ", c.queries, ", keys ", c.keys, ", dim ", c.dim));
     Pass fast(c), plain(c);
@@ -101,21 +117,39 @@ TEST_ON_EVERY_PATH(AttentionBf16, IsCloseToTheReferenceBothWays) {
 }
 
 // slices of one projection, as the models have them, beside values that must stay
-TEST_ON_EVERY_PATH(AttentionBf16, TakesSlicesOfAProjection) {
-  Context ctx({.threads = 2});
-  constexpr i64 kTokens = 21, kHeads = 2, kDim = 10, kRow = 3 * kHeads * kDim;
-  auto qkv = random_values<float>(kTokens * kRow, 1);
-  const auto part = [&](i64 index) {
-    return View<const float, 4>(qkv.data() + index * kHeads * kDim, {1, kTokens, kHeads, kDim},
-                                {kTokens * kRow, kRow, kDim, 1});
-  };
-  std::vector<float> out(kTokens * kHeads * kDim), plain(out.size());
-  const View<float, 4> to(out.data(), {1, kTokens, kHeads, kDim});
-  attention_bf16(ctx, part(0), part(1), part(2), 0.3f, false, to);
-  attention_ref<float>(part(0), part(1), part(2), static_cast<double>(0.3f), false,
-                       View<float, 4>(plain.data(), to.sizes()), {});
-  // scores of up to 0.3 * 10 * 3 with factors rounded by 2^-9
-  EXPECT_LT(difference(out, plain), 0x1p-5);
+// slices of one projection, as the models have them, beside values that must stay
+TEST_ON_EVERY_BACKEND(AttentionBf16, TakesSlicesOfAProjection) {
+  for (const i64 dim : {10, 16}) {
+    constexpr i64 kTokens = 21, kHeads = 2;
+    const i64 row = 3 * kHeads * dim;
+    auto qkv = random_values<float>(kTokens * row, 1);
+    const auto dout = random_values<float>(kTokens * kHeads * dim, 2);
+    const View<float, 4>::Sizes sizes = {1, kTokens, kHeads, dim};
+    const auto part = [&](float* values, i64 index) {
+      return View<float, 4>(values + index * kHeads * dim, sizes, {kTokens * row, row, dim, 1});
+    };
+    Buffer<float> there(ctx, qkv), gradient(ctx, kTokens * row), slopes(ctx, dout),
+        out(ctx, kTokens * kHeads * dim), sums(ctx, kHeads * kTokens);
+    const auto at = [&](i64 index) { return part(there.data(), index); };
+    const View<float, 3> log_sum = sums.view<3>({1, kHeads, kTokens});
+    attention_bf16(ctx, at(0), at(1), at(2), 0.3f, false, out.view<4>(sizes), log_sum);
+    attention_bf16_backward(ctx, at(0), at(1), at(2), 0.3f, false, out.view<4>(sizes), log_sum,
+                            slopes.view<4>(sizes), part(gradient.data(), 0),
+                            part(gradient.data(), 1), part(gradient.data(), 2));
+
+    std::vector<float> plain(dout.size()), plain_sums(kHeads * kTokens), plain_gradient(qkv.size());
+    const View<float, 4> to(plain.data(), sizes);
+    const View<float, 3> to_sums(plain_sums.data(), {1, kHeads, kTokens});
+    const auto here = [&](i64 index) { return part(qkv.data(), index); };
+    const auto back = [&](i64 index) { return part(plain_gradient.data(), index); };
+    attention_ref<float>(here(0), here(1), here(2), static_cast<double>(0.3f), false, to, to_sums);
+    attention_backward_ref<float>(here(0), here(1), here(2), static_cast<double>(0.3f), false, to,
+                                  to_sums, View<const float, 4>(dout.data(), sizes), back(0),
+                                  back(1), back(2));
+    // scores of up to 0.3 * 16 * 3 with factors rounded by 2^-9
+    EXPECT_LT(difference(out.values(), plain), 0x1p-5);
+    EXPECT_LT(difference(gradient.values(), plain_gradient), 0x1p-4 * largest(plain_gradient));
+  }
 }
 
 TEST_ON_EVERY_PATH(AttentionBf16, IsSteady) {

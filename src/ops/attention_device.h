@@ -113,7 +113,8 @@ __device__ inline void load_floats(const PairRows<const float>& rows, i64 first,
   }
 }
 
-// many queries of bf16 rows on the tensor cores: attention_mma.cu
+// many queries on the tensor cores, floats rounded to bf16 on their way: attention_mma.cu
 void attention_mma(Context& ctx, const AttentionPass<bf16>& pass);
+void attention_mma(Context& ctx, const AttentionPass<float>& pass);
 
 }  // namespace orrery::cuda

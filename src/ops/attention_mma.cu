@@ -1,53 +1,27 @@
-// Attention of bf16 rows on the tensor cores: an image's tokens, queries and keys by the dozen.
-// source of the scheme: Dao, "FlashAttention-2: faster attention with better parallelism and work
-// partitioning", 2023
+// Attention on the tensor cores, of bf16 rows or of floats that are rounded on their way: an
+// image's tokens, queries and keys by the dozen. source of the scheme: Dao, "FlashAttention-2:
+// faster attention with better parallelism and work partitioning", 2023
 
 #include <limits>
 
 #include "device/ptx.h"
-#include "ops/attention_device.h"
+#include "ops/attention_mma_device.h"
 
 namespace orrery::cuda {
 
 namespace {
 
-constexpr int kWarps = 4;
-constexpr int kThreads = kWarps * kWarp;
-constexpr int kQueries = 16 * kWarps;  // of a block: each warp has the 16 rows of one product
-constexpr int kKeys = 64;              // of a tile
-constexpr float kLog2E = 1.44269504f;
-
-// rows of kDim + 8 elements: the eight rows that ldmatrix reads together lie in different banks
-template <int kDim>
-constexpr int kStride = kDim + 8;
-
-// Rows [first, first + 64) of `count` rows to shared memory, zeros where there is nothing. Aligned
-// rows are copied asynchronously: a commit and a wait are the caller's.
-template <int kDim, bool kAligned>
-__device__ inline void load_tile(const PairRows<const bf16>& rows, i64 first, i64 count, i64 dim,
-                                 bf16* tile) {
-  constexpr int kPieces = kDim / 8;
-  for (int n = static_cast<int>(threadIdx.x); n < kKeys * kPieces; n += kThreads) {
-    const int row = n / kPieces, column = n % kPieces * 8;
-    const bool valid = first + row < count && column < dim;
-    const bf16* from = rows[valid ? first + row : 0] + (valid ? column : 0);
-    bf16* to = tile + row * kStride<kDim> + column;
-    if constexpr (kAligned) {
-      cp_async_16(to, from, valid);
-    } else {
-      const i64 left = valid ? dim - column : 0;
-      store_four<true>(load_four<false>(from, left), to, 4);
-      store_four<true>(load_four<false>(from + 4, left - 4), to + 4, 4);
-    }
-  }
-}
+constexpr int kThreads = kMmaThreads;
+constexpr int kQueries =
+    16 * kThreads / kWarp;  // of a block: each warp has the 16 rows of one product
+constexpr int kKeys = 64;   // of a tile
 
 // Bound by the tensor cores at many pairs: 4 x 64 x 64 x kDim operations on every 64 rows of keys
 // and values, which come from L2 but for the first block of a pair and are under way while the tile
-// before is worked on. One block per 64 queries of a pair; a warp's queries, scores and results
-// stay in its registers.
-template <int kDim, bool kAligned>
-__global__ void __launch_bounds__(kThreads) mma_kernel(AttentionPass<bf16> pass) {
+// before is worked on (of floats: when other blocks of the multiprocessor work). One block per 64
+// queries of a pair; a warp's queries, scores and results stay in its registers.
+template <typename T, int kDim, bool kAligned>
+__global__ void __launch_bounds__(kThreads) mma_kernel(AttentionPass<T> pass) {
   constexpr int kTile = kKeys * kStride<kDim>;
   bf16* query_tile = dynamic_shared<bf16>();
   bf16* stages = query_tile + kTile;  // twice keys and values
@@ -59,7 +33,7 @@ __global__ void __launch_bounds__(kThreads) mma_kernel(AttentionPass<bf16> pass)
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int g = lane / 4, t = lane % 4;  // as in the tables of device/ptx.h
-  const PairRows<const bf16> q(pass.q, b, h), k(pass.k, b, h), v(pass.v, b, h);
+  const PairRows<const T> q(pass.q, b, h), k(pass.k, b, h), v(pass.v, b, h);
 
   const i64 last_query =
       first_query + kQueries < queries ? first_query + kQueries - 1 : queries - 1;
@@ -72,10 +46,10 @@ __global__ void __launch_bounds__(kThreads) mma_kernel(AttentionPass<bf16> pass)
 
   const auto load_stage = [&](i64 first_key, int stage) {
     bf16* tile = stages + stage * 2 * kTile;
-    load_tile<kDim, kAligned>(k, first_key, keys, pass.dim(), tile);
-    load_tile<kDim, kAligned>(v, first_key, keys, pass.dim(), tile + kTile);
+    load_bf16<kKeys, kDim, kAligned>(k, first_key, keys, pass.dim(), tile);
+    load_bf16<kKeys, kDim, kAligned>(v, first_key, keys, pass.dim(), tile + kTile);
   };
-  load_tile<kDim, kAligned>(q, first_query, queries, pass.dim(), query_tile);
+  load_bf16<kKeys, kDim, kAligned>(q, first_query, queries, pass.dim(), query_tile);
   load_stage(0, 0);
   cp_async_commit();
 
@@ -177,44 +151,47 @@ __global__ void __launch_bounds__(kThreads) mma_kernel(AttentionPass<bf16> pass)
   }
   if (!has_rows) return;
 
-  const PairRows<bf16> out(pass.out, b, h);
+  const PairRows<T> out(pass.out, b, h);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    const float share = 1.0f / group_sum<4>(sum[i]);
+    const float all = group_sum<4>(sum[i]);
+    const float share = 1.0f / all;
     if (rows[i] >= queries) continue;
-    bf16* to = out[rows[i]];
+    // tops are of base 2
+    if (t == 0 && pass.log_sum) pass.log_sum(b, h, rows[i]) = (top[i] + log2f(all)) / kLog2E;
+    T* to = out[rows[i]];
 #pragma unroll
     for (int d = 0; d < kDim / 8; ++d) {
-      const int column = 8 * d + 2 * t;
-      const float low = share * total[d][2 * i], high = share * total[d][2 * i + 1];
-      if constexpr (kAligned) {
-        if (column < pass.dim()) *reinterpret_cast<u32*>(to + column) = pack_bf16(low, high);
-      } else {
-        if (column < pass.dim()) to[column] = bf16(low);
-        if (column + 1 < pass.dim()) to[column + 1] = bf16(high);
-      }
+      store_pair<kAligned>(share * total[d][2 * i], share * total[d][2 * i + 1], to, 8 * d + 2 * t,
+                           pass.dim());
     }
   }
 }
 
-template <int kDim>
-void attention_tiles(Context& ctx, const AttentionPass<bf16>& pass) {
+template <typename T, int kDim>
+void attention_tiles(Context& ctx, const AttentionPass<T>& pass) {
   const i64 blocks = (pass.q.size(1) + kQueries - 1) / kQueries;
   constexpr std::size_t kSharedBytes =
       static_cast<std::size_t>(5 * kKeys * kStride<kDim>) * sizeof(bf16);
-  const auto kernel = in_pieces(pass, 8) ? mma_kernel<kDim, true> : mma_kernel<kDim, false>;
+  // pieces of 16 bytes
+  const auto kernel =
+      in_pieces(pass, 16 / sizeof(T)) ? mma_kernel<T, kDim, true> : mma_kernel<T, kDim, false>;
   launch(ctx,
          {"attention", dim3(static_cast<unsigned>(pass.pairs() * blocks)), dim3(kThreads),
           kSharedBytes},
          kernel, pass);
 }
 
+template <typename T>
+void run(Context& ctx, const AttentionPass<T>& pass) {
+  if (pass.dim() <= 32) return attention_tiles<T, 32>(ctx, pass);
+  if (pass.dim() <= 64) return attention_tiles<T, 64>(ctx, pass);
+  attention_tiles<T, 128>(ctx, pass);
+}
+
 }  // namespace
 
-void attention_mma(Context& ctx, const AttentionPass<bf16>& pass) {
-  if (pass.dim() <= 32) return attention_tiles<32>(ctx, pass);
-  if (pass.dim() <= 64) return attention_tiles<64>(ctx, pass);
-  attention_tiles<128>(ctx, pass);
-}
+void attention_mma(Context& ctx, const AttentionPass<bf16>& pass) { run(ctx, pass); }
+void attention_mma(Context& ctx, const AttentionPass<float>& pass) { run(ctx, pass); }
 
 }  // namespace orrery::cuda

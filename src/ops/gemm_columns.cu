@@ -79,16 +79,16 @@ struct Piece {
 
 // 192 x 192: the width of the model, so that the widest gradients (768, 2048) read the narrow
 // factor four or eleven times, from L2, and the wide one once. Twelve warps of 64 x 48 each: 96
-// sums a thread, and 32 rows under way in registers while 32 are multiplied.
+// sums a thread of its 168 registers, so what is under way while 16 rows are multiplied is 16 rows.
 constexpr int kCols = 192;
-constexpr int kRows = 32;
+constexpr int kRows = 32, kHalf = 16;
 constexpr int kWarpsDown = 3, kWarpsAcross = 4;
 constexpr int kThreads = kWarpsDown * kWarpsAcross * kWarp;
 constexpr int kDown = kCols / kWarpsDown / 16, kAcross = kCols / kWarpsAcross / 8;
 constexpr int kStride = kCols + 8;  // the eight rows of an ldmatrix lie in different banks
 constexpr int kTile = kRows * kStride;
-constexpr int kPieces = kRows * kCols / 4 / kThreads;
-static_assert(kRows * kCols / 4 % kThreads == 0);
+constexpr int kPieces = kHalf * kCols / 4 / kThreads;
+static_assert(kHalf * kCols / 4 % kThreads == 0);
 
 // Memory-bound for the model's widths: 2 x 192 x 192 x 32 operations on 2 x 32 x 192 values, at
 // 4 bytes each 0.1 us of one multiprocessor's part of memory against 0.4 of the L2 cache's and 0.5
@@ -106,59 +106,70 @@ __global__ void __launch_bounds__(kThreads)
 
   Piece<A> left[kPieces];
   Piece<B> right[kPieces];
-  const auto load = [&](i64 first) {
+  // half a stage: rows kHalf `half` onward of the kRows from `first` on
+  const auto load = [&](i64 first, int half) {
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
       const int piece = static_cast<int>(threadIdx.x) + i * kThreads;
-      const int row = piece / (kCols / 4), column = piece % (kCols / 4) * 4;
-      left[i].load(a, first + row, slice.end, slice.first_a + column);
-      right[i].load(b, first + row, slice.end, slice.first_b + column);
+      const i64 row = first + half * kHalf + piece / (kCols / 4);
+      const int column = piece % (kCols / 4) * 4;
+      left[i].load(a, row, slice.end, slice.first_a + column);
+      right[i].load(b, row, slice.end, slice.first_b + column);
     }
   };
-  const auto store = [&](bf16* to) {
+  const auto store = [&](bf16* to, int half) {
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
       const int piece = static_cast<int>(threadIdx.x) + i * kThreads;
-      const int place = piece / (kCols / 4) * kStride + piece % (kCols / 4) * 4;
+      const int row = half * kHalf + piece / (kCols / 4);
+      const int place = row * kStride + piece % (kCols / 4) * 4;
       *reinterpret_cast<uint2*>(to + place) = left[i].pairs();
       *reinterpret_cast<uint2*>(to + kTile + place) = right[i].pairs();
     }
   };
-
-  float sums[kDown][kAcross][4] = {};
-  load(slice.begin);
-  store(tiles);
-  int stage = 0;
-#pragma unroll 1
-  for (i64 first = slice.begin; first < slice.end; first += kRows, stage ^= 1) {
-    __syncthreads();  // this stage is written, and the other one has been read
-    load(first + kRows);
-    const bf16* a_tile = tiles + stage * 2 * kTile;
-    const bf16* b_tile = a_tile + kTile;
+  // 16 rows of a stage into the sums
+  const auto multiply_half = [&](const bf16* tile, int half, float(&sums)[kDown][kAcross][4]) {
+    if (!has_columns) return;
+    u32 x[kDown][4];
 #pragma unroll
-    for (int k = 0; k < kRows; k += 16) {
-      if (!has_columns) continue;
-      u32 x[kDown][4];
+    for (int i = 0; i < kDown; ++i) {
+      const int row = half * kHalf + lane / 16 * 8 + lane % 8;
+      const int column = down + 16 * i + lane / 8 % 2 * 8;
+      ldmatrix_x4_trans(x[i], tile + row * kStride + column);
+    }
+#pragma unroll
+    for (int j = 0; j < kAcross; j += 2) {
+      u32 y[4];
+      const int row = half * kHalf + lane % 16, column = across + 8 * j + lane / 16 * 8;
+      ldmatrix_x4_trans(y, tile + kTile + row * kStride + column);
+      const u32 low[2] = {y[0], y[1]}, high[2] = {y[2], y[3]};
 #pragma unroll
       for (int i = 0; i < kDown; ++i) {
-        const int row = k + lane / 16 * 8 + lane % 8;
-        const int column = down + 16 * i + lane / 8 % 2 * 8;
-        ldmatrix_x4_trans(x[i], a_tile + row * kStride + column);
-      }
-#pragma unroll
-      for (int j = 0; j < kAcross; j += 2) {
-        u32 y[4];
-        const int row = k + lane % 16, column = across + 8 * j + lane / 16 * 8;
-        ldmatrix_x4_trans(y, b_tile + row * kStride + column);
-        const u32 low[2] = {y[0], y[1]}, high[2] = {y[2], y[3]};
-#pragma unroll
-        for (int i = 0; i < kDown; ++i) {
-          mma_m16n8k16_bf16(sums[i][j], x[i], low);
-          mma_m16n8k16_bf16(sums[i][j + 1], x[i], high);
-        }
+        mma_m16n8k16_bf16(sums[i][j], x[i], low);
+        mma_m16n8k16_bf16(sums[i][j + 1], x[i], high);
       }
     }
-    store(tiles + (stage ^ 1) * 2 * kTile);
+  };
+
+  float sums[kDown][kAcross][4] = {};
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    load(slice.begin, half);
+    store(tiles, half);
+  }
+  bf16 *now = tiles, *next = tiles + 2 * kTile;
+#pragma unroll 1
+  for (i64 first = slice.begin; first < slice.end; first += kRows) {
+    __syncthreads();  // this stage is written, and the other one has been read
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      load(first + kRows, half);
+      multiply_half(now, half, sums);
+      store(next, half);
+    }
+    bf16* written = next;
+    next = now;
+    now = written;
   }
 
 #pragma unroll
