@@ -5,8 +5,10 @@
 #include "device/peak_memory.h"
 #include "eval/examiners.h"
 #include "io/json.h"
+#include "io/tensors.h"
 #include "models/lewm/presets.h"
 #include "narrator.h"
+#include "progress.h"
 #include "rank_options.h"
 #include "train/loop.h"
 #include "train/recorded.h"
@@ -17,7 +19,7 @@ namespace orrery::cli {
 namespace {
 
 struct Options {
-  std::string data, config, preset, output, page, init;
+  std::string data, config, preset, output, page, init, init_encoder;
   std::vector<std::string> set;  // key=value
   bool init_optimiser = false;
   bool resume = false;
@@ -77,6 +79,33 @@ std::string read_configuration(const Options& options, train::Run& run) {
   return model_from;
 }
 
+// the model whose encoder is at rest while dynamics learn
+lewm::Weights encoder_of(const Options& options, const lewm::Config& config) {
+  check(!options.init.empty() || !options.init_encoder.empty(),
+        "training.learn is dynamics, which needs the encoder of a trained model: --init-encoder "
+        "MODEL, or --init FILE");
+  if (!options.init_encoder.empty()) return lewm::load_model(options.init_encoder);
+  return lewm::weights_from_tensors(config, read_tensors(options.init), options.init);
+}
+
+// Recorded frames are encoded by it, with progress; returns its fingerprint.
+std::string encode_frames(const Options& options, Context& ctx, const train::Run& run,
+                          train::Recorded& data, bool tells) {
+  const lewm::Model model(ctx, encoder_of(options, run.model));
+  check(model.config().latent() == run.model.latent() &&
+            model.config().encoder.image_size == run.model.encoder.image_size,
+        options.init_encoder, " encodes frames of ", model.config().encoder.image_size,
+        " to latents of ", model.config().latent(), " numbers, the model to be trained takes ",
+        run.model.encoder.image_size, " and ", run.model.latent());
+  std::optional<Progress> progress;
+  data.encode(ctx, model, [&](i64 done, i64 all) {
+    if (!tells) return;
+    if (!progress) progress.emplace("encoding", all, "frames");
+    progress->update(done);
+  });
+  return train::fingerprint_of(model.weights().parameters);
+}
+
 // on every rank, of which the first tells
 void train_on_rank(const Options& options, const dist::World& world, dist::Lockstep& ranks,
                    int& result) {
@@ -117,6 +146,7 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
   run.resume = options.resume;
   run.init = options.init;
   run.init_optimiser = options.init_optimiser;
+  run.init_encoder = options.init_encoder;
   // with --json only the one object goes to standard output
   std::ostream silent(nullptr);
   std::ostream& out = world.rank() != 0 ? silent : options.json ? std::cerr : std::cout;
@@ -124,6 +154,9 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
       << data.validation_windows() << " held out" << std::endl;
 
   Context ctx({.threads = options.ranks.threads(world, options.threads)});
+  if (train::learns_dynamics(run.settings)) {
+    run.encoder = encode_frames(options, ctx, run, data, world.rank() == 0);
+  }
   // every rank knows what is measured, the first measures
   const auto examiners =
       examiners_for(ctx, options.data, run.settings, data.model_statistics(), data.image_size());
@@ -195,6 +228,11 @@ void add_train(CLI::App& app, int& result) {
   verb->add_flag("--init-optimiser", options->init_optimiser,
                  "and with the AdamW moments and the step of the Lightning checkpoint")
       ->needs(init);
+  verb->add_option(
+          "--init-encoder", options->init_encoder,
+          "begin with the encoder and projector of a model (folder or file of weights), the "
+          "rest anew; with --set learn=dynamics they stay as they are")
+      ->excludes(init);
   verb->add_option("--page", options->page,
                    "HTML page of curves, renewed while training (orrery curves draws one later)");
   verb->add_option("--steps", options->steps, "optimiser steps")->check(CLI::PositiveNumber);

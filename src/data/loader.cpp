@@ -11,13 +11,17 @@ namespace orrery {
 WindowLoader::WindowLoader(const Windows& windows, ZScore action_scale, LoaderOptions options)
     : windows_(&windows), action_scale_(std::move(action_scale)), options_(std::move(options)) {
   const Episodes& episodes = windows.episodes();
-  pixels_ = episodes.column_index(options_.pixels);
+  Shape picture;
+  if (!options_.pixels.empty()) {
+    pixels_ = episodes.column_index(options_.pixels);
+    const Column& pixels = episodes.column(*pixels_);
+    check(pixels.dtype == DType::uint8 && pixels.row.rank() == 3, "column ", pixels.name, " of ",
+          episodes.name(), " holds ", pixels.dtype, " of shape ", pixels.row,
+          ", bytes of (height, width, channels) are needed");
+    picture = pixels.row;
+  }
   action_ = episodes.column_index(options_.action);
-  const Column& pixels = episodes.column(pixels_);
   const Column& action = episodes.column(action_);
-  check(pixels.dtype == DType::uint8 && pixels.row.rank() == 3, "column ", pixels.name, " of ",
-        episodes.name(), " holds ", pixels.dtype, " of shape ", pixels.row,
-        ", bytes of (height, width, channels) are needed");
   check(action.width() == action_scale_.width(), "column ", action.name, " of ", episodes.name(),
         " has ", action.width(), " numbers a row, its statistics have ", action_scale_.width());
   check(options_.batch > 0 && options_.prefetch >= 0 && options_.threads > 0,
@@ -39,13 +43,14 @@ WindowLoader::WindowLoader(const Windows& windows, ZScore action_scale, LoaderOp
   }
 
   const i64 steps = windows.shape().num_steps;
-  orders_ = std::make_unique<WindowOrders>(windows, options_.order, options_.seed, pixels_,
-                                           options_.group_bytes);
+  orders_ = std::make_unique<WindowOrders>(windows, options_.order, options_.seed,
+                                           pixels_.value_or(action_), options_.group_bytes);
   slots_.resize(static_cast<std::size_t>(std::max<i64>(options_.prefetch, options_.threads) + 1));
   for (Slot& made : slots_) {
     WindowBatch& batch = made.batch;
-    batch.pixels =
-        Tensor(DType::uint8, {part_, steps, pixels.row[0], pixels.row[1], pixels.row[2]});
+    if (pixels_) {
+      batch.pixels = Tensor(DType::uint8, {part_, steps, picture[0], picture[1], picture[2]});
+    }
     batch.action = Tensor(DType::f32, {part_, steps, windows.shape().frameskip * action.width()});
     if (observation_) batch.observation = Tensor(DType::f32, {part_, steps, observed});
   }
@@ -79,7 +84,9 @@ void WindowLoader::fill(i64 step, WindowBatch& batch) const {
   const i64 action_numbers = batch.action.numel() / part_;
   for (i64 i = 0; i < part_; ++i) {
     const i64 window = batch.windows[static_cast<std::size_t>(i)];
-    windows_->read_observations(window, pixels_, batch.pixels.bytes() + i * pixel_bytes);
+    if (pixels_) {
+      windows_->read_observations(window, *pixels_, batch.pixels.bytes() + i * pixel_bytes);
+    }
     float* action = batch.action.data<float>() + i * action_numbers;
     windows_->read_actions_f32(window, action_, action);
     action_scale_.normalise({action, static_cast<std::size_t>(action_numbers)});

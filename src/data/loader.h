@@ -28,7 +28,7 @@ struct LoaderOptions {
   // memory that the chunks of a group of by_chunk may take, less than what the recording keeps
   // decoded (OpenOptions::cache_bytes)
   i64 group_bytes = i64{384} << 20;
-  std::string pixels = "pixels";
+  std::string pixels = "pixels";  // empty: none
   std::string action = "action";
   // a column of numbers that is read for every frame beside the pixels, as recorded; empty: none
   std::string observation;
@@ -38,7 +38,7 @@ struct LoaderOptions {
 struct WindowBatch {
   i64 step = -1;
   std::vector<i64> windows;  // [B]
-  Tensor pixels;             // u8 [B, T, height, width, channels]
+  Tensor pixels;             // u8 [B, T, height, width, channels], or [0]
   Tensor action;             // f32 [B, T, frameskip * action width], z-scored, NaN made 0
   Tensor observation;        // f32 [B, T, width of the column], or [0]
 };
@@ -79,7 +79,7 @@ class WindowLoader {
   ZScore action_scale_;
   LoaderOptions options_;
   i64 part_ = 0;  // windows of a batch that are read
-  i64 pixels_ = 0;
+  std::optional<i64> pixels_;
   i64 action_ = 0;
   std::optional<i64> observation_;
   std::unique_ptr<const WindowOrders> orders_;

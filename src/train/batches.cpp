@@ -2,27 +2,30 @@
 
 namespace orrery::train {
 
-namespace {
-
-Batch views_of(const WindowBatch& batch) {
-  return {
-      batch.pixels.view<u8, 5>(), batch.action.view<float, 3>(),
-      batch.observation.numel() == 0 ? View<const float, 3>() : batch.observation.view<float, 3>()};
-}
-
-}  // namespace
-
 WindowBatches::WindowBatches(const Windows& training, const Windows& validation,
                              const ZScore& action_scale, i64 batch, u64 seed, const BatchPart& part,
-                             const std::string& observation)
-    : training_windows_(training.size()), validation_windows_(validation.size()) {
+                             const BatchColumns& columns)
+    : training_windows_(training.size()),
+      validation_windows_(validation.size()),
+      latents_(!columns.latents.empty()) {
   check(training_windows_ >= batch, training.episodes().name(), " has ", training_windows_,
         " training windows of ", training.shape().span(), " rows, a batch needs ", batch);
   LoaderOptions options{.batch = batch, .first = part.first, .part = part.count, .seed = seed};
-  options.observation = observation;
+  options.pixels = latents_ ? "" : columns.pixels;
+  options.observation = latents_ ? columns.latents : columns.observations;
   training_.emplace(training, action_scale, options);
   options.prefetch = 1;
   if (validation_windows_ >= batch) validation_.emplace(validation, action_scale, options);
+}
+
+Batch WindowBatches::views_of(const WindowBatch& batch) const {
+  Batch views;
+  views.actions = batch.action.view<float, 3>();
+  if (batch.pixels.numel() > 0) views.pixels = batch.pixels.view<u8, 5>();
+  if (batch.observation.numel() > 0) {
+    (latents_ ? views.latents : views.observations) = batch.observation.view<float, 3>();
+  }
+  return views;
 }
 
 Batch WindowBatches::training_batch(i64 step) { return views_of(training_->batch(step)); }

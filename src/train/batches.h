@@ -24,14 +24,19 @@ class BatchSource {
   virtual Batch validation_batch(i64 index) = 0;
 };
 
+// What batches hold beside actions, as columns of a recording; empty: nothing.
+struct BatchColumns {
+  std::string pixels = "pixels";
+  std::string observations;
+  std::string latents;  // in place of the two
+};
+
 // Batches of recorded windows, read ahead by a thread. Both sets are shuffled by the seed.
 class WindowBatches : public BatchSource {
  public:
   // The windows must outlive the batches; fewer held-out windows than a batch means no validation.
-  // `observation` names a column that batches hold too, if any.
   WindowBatches(const Windows& training, const Windows& validation, const ZScore& action_scale,
-                i64 batch, u64 seed, const BatchPart& part = {},
-                const std::string& observation = "");
+                i64 batch, u64 seed, const BatchPart& part = {}, const BatchColumns& columns = {});
 
   i64 training_windows() const override { return training_windows_; }
   i64 validation_windows() const override { return validation_windows_; }
@@ -39,7 +44,10 @@ class WindowBatches : public BatchSource {
   Batch validation_batch(i64 index) override;
 
  private:
+  Batch views_of(const WindowBatch& batch) const;
+
   i64 training_windows_, validation_windows_;
+  bool latents_;
   std::optional<WindowLoader> training_, validation_;
 };
 

@@ -7,11 +7,11 @@
 
 #include "base/random.h"
 #include "data/windows.h"
-#include "models/lewm/encode.h"
 #include "models/lewm/training_head.h"
 #include "ops/adamw.h"
 #include "ops/elementwise.h"
 #include "ops/strided.h"
+#include "train/latents.h"
 #include "train/schedule.h"
 
 namespace orrery::train {
@@ -33,12 +33,7 @@ class Latents {
  public:
   Latents(Context& ctx, const lewm::Model& model, const Episodes& episodes, i64 frameskip,
           DistanceObserver& observer) {
-    const i64 index = episodes.column_index("pixels");
-    const Column& pixels = episodes.column(index);
-    const i64 side = model.config().encoder.image_size;
-    check(pixels.dtype == DType::uint8 && pixels.row == Shape({side, side, 3}), episodes.name(),
-          ": pixels are ", pixels.dtype, " ", pixels.row, ", the model is for frames of ", side,
-          "x", side);
+    FrameEncoder encoder(ctx, model, episodes);
     for (i64 e = 0; e < episodes.count(); ++e) {
       const i64 frames = (episodes.length(e) + frameskip - 1) / frameskip;
       tracks_.push_back({total_, frames});
@@ -46,19 +41,9 @@ class Latents {
     }
     width_ = model.config().latent();
     values_.resize(static_cast<std::size_t>(total_ * width_));
-    constexpr i64 kTogether = 64;  // frames encoded at once
-    lewm::EncoderState state = lewm::make_encoder_state(ctx, model, side, side, kTogether);
-    std::vector<u8> bytes(static_cast<std::size_t>(kTogether * pixels.width()));
     for (i64 e = 0; e < episodes.count(); ++e) {
       const Track track = tracks_[static_cast<std::size_t>(e)];
-      for (i64 at = 0; at < track.count; at += kTogether) {
-        const i64 count = std::min(kTogether, track.count - at);
-        const i64 begin = episodes.offset(e) + at * frameskip;
-        episodes.read(index, begin, begin + (count - 1) * frameskip + 1, frameskip,
-                      reinterpret_cast<std::byte*>(bytes.data()));
-        lewm::encode(ctx, model, state, View<const u8, 4>(bytes.data(), {count, side, side, 3}),
-                     View<float, 2>(row(track.first + at), {count, width_}));
-      }
+      encoder.encode(episodes.offset(e), track.count, frameskip, row(track.first));
       observer.encoded(track.first + track.count, total_);
     }
   }

@@ -44,6 +44,15 @@ void assign(const lewm::Weights& from, lewm::Weights& to) {
   to.batches_tracked = from.batches_tracked;
 }
 
+std::vector<AdamWGroup> groups_of(const TrainingSettings& settings, const lewm::Config& model) {
+  std::vector<ParameterGroup> groups = settings.groups;
+  if (learns_dynamics(settings)) {
+    groups.insert(groups.begin(), {.match = "(encoder|projector)\\.", .lr_scale = 0.0});
+  }
+  return groups.empty() ? std::vector<AdamWGroup>{}
+                        : stretches_of(groups, model, settings.weight_decay);
+}
+
 lewm::Weights copy_of(const lewm::Weights& weights) {
   lewm::Weights copy(weights.config);
   assign(weights, copy);
@@ -58,19 +67,17 @@ Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings
       settings_(settings),
       ranks_(ranks),
       share_(ranks.share_of(settings.batch)),
-      groups_(settings.groups.empty()
-                  ? std::vector<AdamWGroup>{}
-                  : stretches_of(settings.groups, model, settings.weight_decay)),
+      groups_(groups_of(settings, model)),
       weights_(model),
       optimiser_(weights_.moving),
       state_(model, ranks.part_of(settings.batch).count, settings.num_steps, settings.unroll,
-             settings.precision),
+             settings.precision, learns_dynamics(settings)),
       losses_(settings.losses, LossSizes(state_)) {
   if (settings.ema_decay > 0) average_.emplace(model);
 }
 
 void Learner::begin(BatchSource& source) {
-  if (settings_.initialization == "scaled") {
+  if (settings_.initialization == "scaled" && !learns_dynamics(settings_)) {
     lewm::initialize_scaled(weights_.moving, settings_.seed,
                             mean_colour(source.training_batch(0).pixels, share_.sums));
   } else {
@@ -104,6 +111,21 @@ void Learner::begin_with(const std::filesystem::path& file, bool with_optimiser)
   moments(state->first, optimiser_.m);
   moments(state->second, optimiser_.v);
   optimiser_.steps = state->steps;
+}
+
+void Learner::begin_encoder_with(const lewm::Weights& model, const std::string& where) {
+  lewm::Weights& weights = weights_.moving;
+  TensorMap ours = lewm::tensors_from_weights(weights);
+  for (const auto& [name, values] : lewm::tensors_from_weights(model)) {
+    if (name.rfind("encoder.", 0) != 0 && name.rfind("projector.", 0) != 0) continue;
+    const auto at = ours.find(name);
+    check(at != ours.end() && at->second.shape() == values.shape(), where, ": ", name,
+          " has shape ", values.shape(), ", the model to be trained has ",
+          at == ours.end() ? text("none") : text(at->second.shape()));
+    at->second = values.clone();
+  }
+  assign(lewm::weights_from_tensors(weights.config, ours, where), weights);
+  if (average_) assign(weights, average_->moving);
 }
 
 double Learner::learning_rate(double base) const {
@@ -173,7 +195,7 @@ void Learner::settle(BatchSource& source, Settling& weights) {
     const Batch shown = source.training_batch(batch);
     const lewm::PassMode mode{
         .dropout_seed = settings_.seed, .step = static_cast<u64>(batch), .share = share_};
-    lewm::forward(ctx_, copy, state_, mode, shown.pixels, shown.actions);
+    forward(ctx_, copy, state_, mode, shown);
   }
   copy.batches_tracked = weights.moving.batches_tracked;
   weights.settled = std::move(copy);

@@ -25,6 +25,8 @@ class Learner {
   void begin(BatchSource& source);
   // the weights of a file instead, and on demand the moments and steps of a Lightning checkpoint
   void begin_with(const std::filesystem::path& file, bool with_optimiser);
+  // Encoder and projector of a model, whatever its other parts.
+  void begin_encoder_with(const lewm::Weights& model, const std::string& where);
   // One optimiser step over `accumulate` batches of the source.
   StepReport step(BatchSource& source);
   // With `settle_batches`: shows them to the weights at rest, for running statistics of their own.

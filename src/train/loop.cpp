@@ -74,7 +74,9 @@ class Trainer {
         description_({{"model", lewm::json_from_config(run.model)},
                       {"training", json_from_settings(settings_)},
                       {"statistics", run.statistics},
-                      {"windows", {source.training_windows(), source.validation_windows()}}}) {}
+                      {"windows", {source.training_windows(), source.validation_windows()}}}) {
+    if (!run.encoder.empty()) description_["encoder"] = run.encoder;
+  }
 
   Outcome run() {
     start();
@@ -128,6 +130,9 @@ class Trainer {
       learner_.begin_with(run_.init, run_.init_optimiser);
       check(learner_.steps() < settings_.steps, run_.init.string(), " has taken ", learner_.steps(),
             " steps already, the run has ", settings_.steps);
+    }
+    if (begun == 0 && ranks_.leads() && !run_.init_encoder.empty()) {
+      learner_.begin_encoder_with(lewm::load_model(run_.init_encoder), run_.init_encoder.string());
     }
     const double seconds = begun != 0 && ranks_.leads() ? restore() : 0;
     if (ranks_.leads()) describe();

@@ -42,6 +42,11 @@ struct Run {
   // init_optimiser it must be a Lightning checkpoint, whose moments and steps are taken too.
   std::filesystem::path init;
   bool init_optimiser = false;
+  // Or a model (folder or file) of which the encoder and its projector are taken, the rest drawn.
+  std::filesystem::path init_encoder;
+  // Fingerprint of the encoder whose latents the source gives, where dynamics alone learn: a run is
+  // only resumed with the same.
+  std::string encoder;
   std::vector<Examiner*> examiners;
 };
 

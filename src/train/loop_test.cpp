@@ -45,6 +45,7 @@ class TrainLoop : public testing::Test {
   Outcome start(const TrainingRun& run, Observer& observer) {
     Context ctx({.threads = 2});
     Drawn source(run.settings.batch);
+    source.encoded = learns_dynamics(run.settings);
     return train(ctx, run, source, observer);
   }
   Outcome start(const TrainingRun& run) {
@@ -323,6 +324,39 @@ TEST_F(TrainLoop, BeginsWithTheWeightsOfAFile) {
   second.output = root_ / "third";
   second.init_optimiser = true;
   EXPECT_THAT(message_of([&] { start(second); }), testing::HasSubstr("no PyTorch checkpoint"));
+}
+
+// Encoder and projector stay to the last bit, decay included, and what is behind them learns.
+TEST_F(TrainLoop, DynamicsLearnFromLatents) {
+  const TrainingRun first = run_into("first");
+  start(first);
+  TrainingRun second = run_into("dynamics");
+  second.settings.learn = "dynamics";
+  second.settings.inverse_dynamics_hidden = 7;
+  settle(second.settings, second.model);
+  EXPECT_EQ(second.settings.losses.weights.sigreg, 0);
+  EXPECT_EQ(second.settings.inverse_dynamics_hidden, 0);
+  second.init_encoder = first.output;
+  second.encoder = "of the first";
+  start(second);
+  const TensorMap before = read_safetensors(first.output / "weights.safetensors");
+  const TensorMap after = read_safetensors(second.output / "weights.safetensors");
+  int kept = 0, learned = 0;
+  for (const auto& [name, tensor] : before) {
+    const bool same = std::memcmp(tensor.bytes(), after.at(name).bytes(),
+                                  static_cast<std::size_t>(tensor.byte_count())) == 0;
+    const bool at_rest = name.rfind("encoder.", 0) == 0 || name.rfind("projector.", 0) == 0;
+    if (name.find("num_batches_tracked") != std::string::npos) continue;
+    EXPECT_EQ(same, at_rest) << name;
+    (same ? kept : learned) += 1;
+  }
+  EXPECT_GT(kept, 10);
+  EXPECT_GT(learned, 10);
+
+  // another encoder's latents are another run's
+  second.resume = true;
+  second.encoder = "of another";
+  EXPECT_THAT(message_of([&] { start(second); }), testing::HasSubstr("encoder was"));
 }
 
 TEST_F(TrainLoop, RefusesWhatDoesNotFit) {

@@ -45,9 +45,14 @@ std::vector<i64> all_of(i64 count) {
 
 Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& settings,
                    const Ranks& ranks, i64 image_size)
-    : episodes_(held(open_episodes(path, {.image_size = image_size}), ranks.size(),
-                     settings.readout.column)),
+    : settings_(settings),
+      part_(ranks.part_of(settings.batch)),
+      episodes_(open_episodes(path, {.image_size = image_size})),
       frameskip_(settings.frameskip) {
+  // to be encoded they are read once, one after the other
+  if (!learns_dynamics(settings)) {
+    episodes_ = held(std::move(episodes_), ranks.size(), settings.readout.column);
+  }
   const Column& pixels = episodes_->column(episodes_->column_index("pixels"));
   check(pixels.dtype == DType::uint8 && pixels.row.rank() == 3 && pixels.row[0] == pixels.row[1] &&
             pixels.row[2] == 3,
@@ -61,16 +66,29 @@ Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& se
     observed_ = column_statistics(*episodes_, episodes_->column_index(settings.readout.column));
   }
 
+  cut({.observations = settings.readout.column});
+}
+
+// episodes into those to learn from and those held out, and both into windows
+void Recorded::cut(const BatchColumns& columns) {
   EpisodeSplit split{all_of(episodes_->count()), {}};
-  if (settings.validation_fraction > 0) {
-    split = split_episodes(episodes_->count(), 1.0 - settings.validation_fraction, settings.seed);
+  if (settings_.validation_fraction > 0) {
+    split = split_episodes(episodes_->count(), 1.0 - settings_.validation_fraction, settings_.seed);
   }
-  const WindowShape shape{settings.frameskip, settings.num_steps};
+  const WindowShape shape{settings_.frameskip, settings_.num_steps};
   training_ = std::make_unique<Windows>(*episodes_, shape, split.train);
   validation_ = std::make_unique<Windows>(*episodes_, shape, split.validation);
-  batches_ = std::make_unique<WindowBatches>(
-      *training_, *validation_, ZScore(action_), settings.batch, settings.seed,
-      ranks.part_of(settings.batch), settings.readout.column);
+  batches_ = std::make_unique<WindowBatches>(*training_, *validation_, ZScore(action_),
+                                             settings_.batch, settings_.seed, part_, columns);
+}
+
+void Recorded::encode(Context& ctx, const lewm::Model& model,
+                      const std::function<void(i64, i64)>& told) {
+  const i64 rows = episodes_->rows();
+  auto encoded = with_latents(ctx, model, *episodes_, [&](i64 done) { told(done, rows); });
+  batches_.reset();
+  episodes_ = std::move(encoded);
+  cut({.latents = "latents"});
 }
 
 lewm::Statistics Recorded::model_statistics() const {

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "models/lewm/statistics.h"
 #include "train/batches.h"
+#include "train/latents.h"
 #include "train/settings.h"
 
 namespace orrery::train {
@@ -18,6 +20,10 @@ class Recorded : public BatchSource {
   // drawn, 0 as recorded.
   Recorded(const std::filesystem::path& path, const TrainingSettings& settings,
            const Ranks& ranks = {}, i64 image_size = 0);
+
+  // Frames give way to their latents by this model, once and for all: what dynamics learn from.
+  // `told` hears how many rows of how many are done.
+  void encode(Context& ctx, const lewm::Model& model, const std::function<void(i64, i64)>& told);
 
   i64 image_size() const { return image_size_; }
   i64 action_width() const { return action_width_; }
@@ -34,6 +40,10 @@ class Recorded : public BatchSource {
   Batch validation_batch(i64 index) override { return batches_->validation_batch(index); }
 
  private:
+  void cut(const BatchColumns& columns);
+
+  TrainingSettings settings_;
+  BatchPart part_;
   std::unique_ptr<Episodes> episodes_;
   i64 image_size_ = 0, action_width_ = 0, frameskip_ = 0;
   ColumnStatistics action_, observed_;

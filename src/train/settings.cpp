@@ -72,6 +72,7 @@ std::map<std::string, Field> fields_of(TrainingSettings& s) {
       {"keep_last", Whole{&s.keep_last, 1, kMostSteps}},
       {"best_by", Name{&s.best_by}},
       {"initialization", Name{&s.initialization}},
+      {"learn", Name{&s.learn}},
       {"log_every", Whole{&s.log_every, 1, kMostSteps}},
       {"probe_frames", Whole{&s.probe_frames, 0, kMostSteps}},
       {"success_every", Whole{&s.success_every, 0, kMostSteps}},
@@ -152,6 +153,8 @@ TrainingSettings settings_from_json(const json& node, const std::string& where) 
   check(settings.initialization == "published" || settings.initialization == "scaled", where,
         ": training.initialization is ", settings.initialization,
         ", published or scaled was needed");
+  check(settings.learn == "all" || settings.learn == "dynamics", where, ": training.learn is ",
+        settings.learn, ", all or dynamics was needed");
   check(settings.inverse_dynamics_hidden > 0 || settings.inverse_dynamics_weight == 0, where,
         ": training.inverse_dynamics_weight needs inverse_dynamics_hidden");
   return settings;
@@ -186,6 +189,8 @@ std::set<std::string> settings_free_to_change() {
   names.insert("statistics.environment");  // a name that is told, no number
   return names;
 }
+
+bool learns_dynamics(const TrainingSettings& settings) { return settings.learn == "dynamics"; }
 
 void choose_objective(TrainingSettings& settings, const std::string& name) {
   check(name == "lewm" || name == "pldm", "the objective is \"", name.substr(0, 40),
@@ -226,6 +231,14 @@ void settle(TrainingSettings& settings, lewm::Config& model) {
   model.predictor.window = settings.history;
   if (settings.num_steps == 0) {
     settings.num_steps = lewm::frames_needed(model.predictor, settings.unroll);
+  }
+  if (learns_dynamics(settings)) {
+    settings.losses.weights = {.prediction = settings.losses.weights.prediction,
+                               .rollout = settings.losses.weights.rollout,
+                               .sigreg = 0};
+    settings.inverse_dynamics_hidden = 0;
+    settings.inverse_dynamics_weight = 0;
+    settings.readout = {};
   }
 }
 

@@ -44,6 +44,9 @@ struct TrainingSettings {
   double inverse_dynamics_lr = 5e-5;
   double inverse_dynamics_weight = 0;  // of its gradient by the latents
   ReadoutSettings readout;             // of recorded state from latents
+  // what learns: all, or dynamics: the encoder and its projector stay as they begin, every frame is
+  // encoded once, and the predictor, its projector and the action encoder learn from latents
+  std::string learn = "all";
   u64 seed = 3072;
   std::string initialization = "published";  // or "scaled", for narrow encoders
   double validation_fraction = 0.1;          // of the episodes
@@ -74,6 +77,8 @@ struct TrainingSettings {
 TrainingSettings settings_from_json(const nlohmann::json& node, const std::string& where);
 nlohmann::json json_from_settings(const TrainingSettings& settings);
 
+bool learns_dynamics(const TrainingSettings& settings);
+
 // "training.log_every" and others that a resumed run may change: they do not reach the weights.
 // Beside settings: the name of the recording's environment.
 std::set<std::string> settings_free_to_change();
@@ -85,8 +90,9 @@ std::set<std::string> settings_free_to_change();
 //          stable-worldmodel publishes it), and an inverse dynamics head of 512 that reads only
 void choose_objective(TrainingSettings& settings, const std::string& name);
 
-// Makes both whole: the model's predictor sees `history` frames, and windows have the frames that
-// it and its prediction steps need. Doing so twice changes nothing.
+// Makes both whole: the model's predictor sees `history` frames, windows have the frames that it
+// and its prediction steps need, and where dynamics alone learn, nothing is asked of latents. Doing
+// so twice changes nothing.
 void settle(TrainingSettings& settings, lewm::Config& model);
 
 // The losses that the settings ask for and that learn something themselves join the added ones:

@@ -33,7 +33,9 @@ inline lewm::Config small_config() {
 class Drawn : public BatchSource {
  public:
   explicit Drawn(i64 batch)
-      : pixels_(DType::uint8, {batch, 4, 8, 8, 3}), actions_(DType::f32, {batch, 4, 4}) {}
+      : pixels_(DType::uint8, {batch, 4, 8, 8, 3}),
+        actions_(DType::f32, {batch, 4, 4}),
+        latents_(DType::f32, {batch, 4, 6}) {}
 
   i64 training_windows() const override { return 100; }
   i64 validation_windows() const override { return 20; }
@@ -49,6 +51,7 @@ class Drawn : public BatchSource {
 
   i64 poisoned_step = -1;
   bool constant = false;  // every frame the same: nothing to tell apart
+  bool encoded = false;   // latents in place of pixels
 
  private:
   void fill(u64 key) {
@@ -57,10 +60,19 @@ class Drawn : public BatchSource {
           constant ? u8{128} : static_cast<u8>(philox(11, key, static_cast<u64>(i))[0]);
     }
     fill_normal(12, key, 0, actions_.numel(), actions_.data<float>());
+    fill_normal(13, key, 0, latents_.numel(), latents_.data<float>());
   }
-  Batch views() const { return {pixels_.view<u8, 5>(), actions_.view<float, 3>()}; }
+  Batch views() const {
+    Batch batch{.actions = actions_.view<float, 3>()};
+    if (encoded) {
+      batch.latents = latents_.view<float, 3>();
+    } else {
+      batch.pixels = pixels_.view<u8, 5>();
+    }
+    return batch;
+  }
 
-  Tensor pixels_, actions_;
+  Tensor pixels_, actions_, latents_;
 };
 
 inline TrainingSettings small_settings() {

@@ -13,6 +13,15 @@ Optimiser::Optimiser(const lewm::Weights& weights)
       m(Tensor::zeros<float>(weights.parameters.shape())),
       v(Tensor::zeros<float>(weights.parameters.shape())) {}
 
+void forward(Context& ctx, lewm::Weights& weights, lewm::TrainingState& state,
+             const lewm::PassMode& mode, const Batch& batch) {
+  if (batch.latents) {
+    lewm::forward_from_latents(ctx, weights, state, mode, batch.latents, batch.actions);
+  } else {
+    lewm::forward(ctx, weights, state, mode, batch.pixels, batch.actions);
+  }
+}
+
 void begin_gradient(Context& ctx, Optimiser& optimiser) {
   fill(ctx, 0.0f, optimiser.gradient.view<float, 1>());
 }
@@ -20,7 +29,7 @@ void begin_gradient(Context& ctx, Optimiser& optimiser) {
 void add_gradient(Context& ctx, const StepSettings& settings, const lewm::PassMode& mode,
                   const Batch& batch, lewm::Weights& weights, lewm::TrainingState& state,
                   LossState& loss_state, Optimiser& optimiser, StepReport& report) {
-  lewm::forward(ctx, weights, state, mode, batch.pixels, batch.actions);
+  forward(ctx, weights, state, mode, batch);
   const LossInputs in = {.emb = state.emb(),
                          .pred = state.pred(),
                          .rolled = state.rolled(),

@@ -27,7 +27,12 @@ struct Batch {
   View<const u8, 5> pixels;           // [B, T, H, W, 3]
   View<const float, 3> actions;       // [B, T, A] z-scored
   View<const float, 3> observations;  // [B, T, N] as recorded, empty where no loss asks for them
+  View<const float, 3> latents;       // [B, T, D] in place of pixels, where dynamics alone learn
 };
+
+// The pass of the model over a batch, from what it holds.
+void forward(Context& ctx, lewm::Weights& weights, lewm::TrainingState& state,
+             const lewm::PassMode& mode, const Batch& batch);
 
 struct StepReport {
   LossValues losses;         // mean over the batches of the step

@@ -71,8 +71,7 @@ ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, 
   draw_directions(seed, 0, loss_state.directions());
   for (i64 index = 0; index < batches; ++index) {
     const Batch batch = source.validation_batch(index);
-    lewm::forward(ctx, weights, state, {.training = false, .share = share}, batch.pixels,
-                  batch.actions);
+    forward(ctx, weights, state, {.training = false, .share = share}, batch);
     const LossInputs in = {.emb = state.emb(),
                            .pred = state.pred(),
                            .rolled = state.rolled(),

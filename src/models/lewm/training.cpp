@@ -44,13 +44,14 @@ i64 frames_needed(const PredictorConfig& config, const Unroll& unroll) {
 }
 
 TrainingState::TrainingState(const Config& config, i64 windows, i64 frames, const Unroll& unroll,
-                             Precision precision)
+                             Precision precision, bool from_latents)
     : windows_(windows),
       frames_(frames),
       width_(config.latent()),
       context_(unroll.context > 0 ? unroll.context : std::min(config.predictor.window, frames - 1)),
       steps_(unroll.steps),
-      precision_(precision) {
+      precision_(precision),
+      from_latents_(from_latents) {
   check(precision == Precision::f32 || precision == Precision::bf16, "training: precision is ",
         name_of(precision), ", there is training in f32 or bf16");
   check(windows >= 1 && frames >= 2, "training: ", windows, " windows of ", frames,
@@ -72,8 +73,10 @@ void TrainingState::lay_out(Arena& arena, const Config& config) {
   const i64 all = windows_ * frames_, kept = windows_ * (frames_ - 1);
   const i64 window = config.predictor.window;
   const i64 action_wide = config.action.mlp_scale * config.action.output;
-  encoder_ = take_encoder(arena, config.encoder, all, precision_);
-  projector_ = take_head(arena, config.projector, all, precision_);
+  if (!from_latents_) {
+    encoder_ = take_encoder(arena, config.encoder, all, precision_);
+    projector_ = take_head(arena, config.projector, all, precision_);
+  }
   emb_ = arena.take<float, 2>({all, width_});
   action_ = arena.take<float, 2>({kept, config.action.input});
   smooth_ = arena.take<float, 2>({kept, config.action.smoothed});
@@ -98,7 +101,7 @@ void TrainingState::lay_out(Arena& arena, const Config& config) {
   }
   rolled_ = arena.take<float, 3>({windows_, steps_ - 1, width_});
   demb_ = arena.take<float, 2>({all, width_});
-  dcls_ = arena.take<float, 2>({all, config.encoder.hidden});
+  if (!from_latents_) dcls_ = arena.take<float, 2>({all, config.encoder.hidden});
   if (steps_ > 1) daction_emb_ = arena.take<float, 2>({kept, config.action.output});
   daction_wide_ = arena.take<float, 2>({kept, action_wide});
   dsmooth_ = arena.take<float, 2>({kept, config.action.smoothed});
@@ -171,6 +174,27 @@ void TrainingState::predict_backward(Context& ctx, const Weights& weights, const
   }
 }
 
+void TrainingState::imagine(Context& ctx, Weights& weights, View<const float, 3> action) {
+  const ActionEncoder& encoder = weights.tensors.action;
+  const i64 numbers = weights.config.action.input;
+  check(action.size(0) == windows_ && action.size(1) == frames_ && action.size(2) == numbers,
+        "training: actions are ", action.shape(), ", needed (", windows_, ", ", frames_, ", ",
+        numbers, ")");
+  take_actions(ctx, action, action_);
+  nn::dense(ctx, precision_, encoder.smooth, action_, smooth_);
+  nn::dense(ctx, precision_, encoder.up, smooth_, action_wide_);
+  activate(ctx, Activation::silu, action_wide_.flat(), action_active_.flat());
+  nn::dense(ctx, precision_, encoder.down, action_active_, action_emb_);
+
+  for (std::size_t i = 0; i < passes_.size(); ++i) {
+    predict(ctx, weights, i);
+    if (i == 0) continue;
+    const i64 at = static_cast<i64>(i) - 1;
+    copy(ctx, newest(passes_[i].pred, i), rolled_.slice(1, at, at + 1));
+  }
+  if (mode_.training) ++weights.batches_tracked;
+}
+
 View<float, 2> TrainingState::daction_emb() const {
   return passes_.size() > 1 ? daction_emb_ : passes_[0].predictor.dcondition;
 }
@@ -182,10 +206,7 @@ void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMod
   const i64 windows = state.windows_, frames = state.frames_;
   check(pixels.size(0) == windows && pixels.size(1) == frames && pixels.size(4) == 3,
         "training: pixels are ", pixels.shape(), ", needed (", windows, ", ", frames, ", H, W, 3)");
-  check(action.size(0) == windows && action.size(1) == frames &&
-            action.size(2) == config.action.input,
-        "training: actions are ", action.shape(), ", needed (", windows, ", ", frames, ", ",
-        config.action.input, ")");
+  check(!state.from_latents_, "training: this state is for passes from latents");
   state.mode_ = mode;
 
   encoder_forward(ctx, config.encoder, tensors.encoder,
@@ -193,20 +214,18 @@ void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMod
                   state.encoder_);
   head_forward(ctx, config.projector, tensors.projector, mode.training, mode.share.times(frames),
                state.encoder_.cls, state.projector_, state.emb_);
+  state.imagine(ctx, weights, action);
+}
 
-  take_actions(ctx, action, state.action_);
-  nn::dense(ctx, state.precision_, tensors.action.smooth, state.action_, state.smooth_);
-  nn::dense(ctx, state.precision_, tensors.action.up, state.smooth_, state.action_wide_);
-  activate(ctx, Activation::silu, state.action_wide_.flat(), state.action_active_.flat());
-  nn::dense(ctx, state.precision_, tensors.action.down, state.action_active_, state.action_emb_);
-
-  for (std::size_t i = 0; i < state.passes_.size(); ++i) {
-    state.predict(ctx, weights, i);
-    if (i == 0) continue;
-    const i64 at = static_cast<i64>(i) - 1;
-    copy(ctx, state.newest(state.passes_[i].pred, i), state.rolled_.slice(1, at, at + 1));
-  }
-  if (mode.training) ++weights.batches_tracked;
+void forward_from_latents(Context& ctx, Weights& weights, TrainingState& state,
+                          const PassMode& mode, View<const float, 3> latents,
+                          View<const float, 3> action) {
+  check(state.from_latents_, "training: this state is for passes from pixels");
+  check(latents.sizes() == state.emb().sizes(), "training: latents are ", latents.shape(),
+        ", needed ", state.emb().shape());
+  state.mode_ = mode;
+  copy(ctx, latents, state.emb_.reshaped<3>({state.windows_, state.frames_, state.width_}));
+  state.imagine(ctx, weights, action);
 }
 
 void backward(Context& ctx, const Weights& weights, TrainingState& state, const LossGradient& loss,
@@ -250,6 +269,7 @@ void backward(Context& ctx, const Weights& weights, TrainingState& state, const 
   nn::dense_backward(ctx, state.precision_, action.smooth, daction.smooth, state.action_,
                      state.dsmooth_, {});
 
+  if (state.from_latents_) return;
   head_backward(ctx, config.projector, tensors.projector, gradient.projector,
                 state.mode_.share.times(state.frames_), state.encoder_.cls, state.projector_,
                 state.demb_, state.dcls_);

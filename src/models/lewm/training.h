@@ -57,12 +57,15 @@ class TrainingState {
  public:
   // precision: of the products, f32 or bf16; weights, gradients and all that lies between products
   // are f32 in both
+  // from_latents: of a pass that is given latents and learns dynamics alone; it has no room for an
+  // encoder
   TrainingState(const Config& config, i64 windows, i64 frames, const Unroll& unroll = {},
-                Precision precision = Precision::f32);
+                Precision precision = Precision::f32, bool from_latents = false);
 
   i64 windows() const { return windows_; }
   i64 frames() const { return frames_; }
   Precision precision() const { return precision_; }
+  bool from_latents() const { return from_latents_; }
   std::size_t bytes() const { return memory_.bytes(); }  // of the block
   i64 context() const { return context_; }               // C
   View<const float, 3> emb() const { return emb_.reshaped<3>({windows_, frames_, width_}); }
@@ -72,6 +75,8 @@ class TrainingState {
  private:
   friend void forward(Context&, Weights&, TrainingState&, const PassMode&, View<const u8, 5>,
                       View<const float, 3>);
+  friend void forward_from_latents(Context&, Weights&, TrainingState&, const PassMode&,
+                                   View<const float, 3>, View<const float, 3>);
   friend void backward(Context&, const Weights&, TrainingState&, const LossGradient&,
                        const Tensors&);
 
@@ -87,6 +92,8 @@ class TrainingState {
     View<float, 2> dpredicted;  // [B seen, predictor width]
   };
   void lay_out(Arena& arena, const Config& config);
+  // actions, and every pass of the predictor, once emb is there
+  void imagine(Context& ctx, Weights& weights, View<const float, 3> action);
   void predict(Context& ctx, const Weights& weights, std::size_t index);
   void predict_backward(Context& ctx, const Weights& weights, const Tensors& gradient,
                         std::size_t index, View<const float, 2> dpred);
@@ -96,6 +103,7 @@ class TrainingState {
 
   i64 windows_, frames_, width_, context_, steps_;
   Precision precision_;
+  bool from_latents_;
   Block memory_;
   PassMode mode_;
 
@@ -123,9 +131,15 @@ class TrainingState {
 void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMode& mode,
              View<const u8, 5> pixels, View<const float, 3> action);
 
+// The same from latents [B, T, D] that an encoder at rest has given: emb is what came.
+void forward_from_latents(Context& ctx, Weights& weights, TrainingState& state,
+                          const PassMode& mode, View<const float, 3> latents,
+                          View<const float, 3> action);
+
 // Adds to `gradient` (views of a block with the layout of the parameters), given the gradient of a
 // loss with respect to what the pass gave, through the whole rollout. The state must hold the
-// forward pass of these weights in training mode. With a share of a batch: what the windows here
+// forward pass of these weights in training mode. After a pass from latents the encoder and its
+// projector have no gradient. With a share of a batch: what the windows here
 // add. steady
 void backward(Context& ctx, const Weights& weights, TrainingState& state, const LossGradient& loss,
               const Tensors& gradient);

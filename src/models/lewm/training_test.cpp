@@ -432,5 +432,45 @@ TEST(Initialize, ScaledStartsBlindToTheMeanColour) {
   EXPECT_EQ(t.projector.up.bias[7], published.tensors.projector.up.bias[7]);
 }
 
+// A pass from the latents that an encoder has given is the rest of the whole pass, to the last bit.
+TEST(LewmTraining, FromLatentsIsTheRestOfThePass) {
+  for (const Unroll& unroll : {Unroll{}, Unroll{3, 1}}) {
+    Case whole(small_config(), unroll);
+    whole.run_forward({.dropout_seed = 5, .step = 2});
+    whole.run_backward();
+
+    Weights weights(whole.weights.config);
+    std::copy_n(whole.weights.parameters.bytes(), whole.weights.parameters.byte_count(),
+                weights.parameters.bytes());
+    TrainingState state(weights.config, kWindows, whole.state.frames(), unroll, Precision::f32,
+                        true);
+    EXPECT_LT(state.bytes(), whole.state.bytes());
+    forward_from_latents(whole.ctx, weights, state, {.dropout_seed = 5, .step = 2},
+                         whole.state.emb(), whole.action());
+    const auto same = [](auto a, auto b) {
+      EXPECT_EQ(
+          std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.numel()) * sizeof(float)), 0);
+    };
+    same(state.emb(), whole.state.emb());
+    same(state.pred(), whole.state.pred());
+    if (unroll.steps > 1) same(state.rolled(), whole.state.rolled());
+
+    std::vector<float> gradient(whole.gradient.size());
+    backward(whole.ctx, weights, state, whole.loss_gradient(),
+             bind(weights.config, gradient.data(), nullptr));
+    i64 compared = 0;
+    for (const TensorSpec& spec : layout_of(weights.config).specs) {
+      if (!spec.trained) continue;
+      const bool at_rest =
+          spec.name.rfind("encoder.", 0) == 0 || spec.name.rfind("projector.", 0) == 0;
+      for (i64 i = spec.offset; i < spec.offset + spec.shape.numel(); ++i, ++compared) {
+        const auto at = static_cast<std::size_t>(i);
+        ASSERT_EQ(gradient[at], at_rest ? 0.0f : whole.gradient[at]) << spec.name;
+      }
+    }
+    EXPECT_EQ(compared, whole.weights.parameters.numel());
+  }
+}
+
 }  // namespace
 }  // namespace orrery::lewm
