@@ -1,9 +1,9 @@
 #include "nn/dense.h"
 
 #include "base/error.h"
-#include "ops/elementwise.h"
 #include "ops/gemm.h"
 #include "ops/multiply_bf16.h"
+#include "ops/weight_gradient.h"
 
 namespace orrery::nn {
 
@@ -29,8 +29,7 @@ void dense(Context& ctx, Precision precision, const Dense& layer, View<const flo
 void dense_backward(Context& ctx, Precision precision, const Dense& layer, const Dense& gradient,
                     View<const float, 2> x, View<const float, 2> dy, View<float, 2> dx,
                     bool accumulate_dx) {
-  product(ctx, precision, dy.transposed(), x, {.residual = gradient.weight}, gradient.weight);
-  if (gradient.bias) add_column_sums(ctx, dy, gradient.bias);
+  add_weight_gradient(ctx, precision, dy, x, gradient.weight, gradient.bias);
   if (dx) {
     const Epilogue added = accumulate_dx ? Epilogue{.residual = dx} : Epilogue{};
     product(ctx, precision, dy, layer.weight, added, dx);

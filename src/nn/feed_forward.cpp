@@ -1,10 +1,9 @@
 #include "nn/feed_forward.h"
 
 #include "ops/activation.h"
-#include "ops/column_sums_bf16.h"
-#include "ops/elementwise.h"
 #include "ops/layer_norm.h"
 #include "ops/multiply_bf16.h"
+#include "ops/weight_gradient.h"
 
 namespace orrery::nn {
 
@@ -15,15 +14,12 @@ void wide_backward_bf16(Context& ctx, const FeedForward& layer, const FeedForwar
                         const FeedForwardState& state, View<const float, 2> dy,
                         View<float, 2> dnormed, View<bf16, 2> dwide) {
   const View<const bf16, 2> active = state.active_bf16;
-  multiply_bf16(ctx, dy.transposed(), active, {.residual = gradient.down.weight},
-                gradient.down.weight);
-  if (gradient.down.bias) add_column_sums(ctx, dy, gradient.down.bias);
+  add_weight_gradient(ctx, Precision::bf16, dy, active, gradient.down.weight, gradient.down.bias);
   multiply_slopes_bf16(ctx, dy, View<const float, 2>(layer.down.weight), Activation::gelu,
                        state.wide_bf16, dwide);
   const View<const bf16, 2> slopes = dwide;
-  multiply_bf16(ctx, slopes.transposed(), View<const float, 2>(state.normed),
-                {.residual = gradient.up.weight}, gradient.up.weight);
-  if (gradient.up.bias) add_column_sums(ctx, slopes, gradient.up.bias);
+  add_weight_gradient(ctx, Precision::bf16, slopes, View<const float, 2>(state.normed),
+                      gradient.up.weight, gradient.up.bias);
   multiply_bf16(ctx, slopes, View<const float, 2>(layer.up.weight), {}, dnormed);
 }
 

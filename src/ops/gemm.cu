@@ -243,9 +243,9 @@ bool in_rows(View<const T, 2> view) {
   return view.stride(1) == 1 || view.size(1) == 1;
 }
 
-// rows that the product reads where they are: whole steps of 32 bytes at multiples of 16
+// rows that the product reads where they are: whole steps of 32 bytes, and nothing behind them
 bool is_packed(View<const float, 2> weight) {
-  return weight.stride(1) == 1 && weight.size(1) % 8 == 0 && weight.stride(0) % 4 == 0 &&
+  return weight.contiguous() && weight.size(1) % 8 == 0 &&
          reinterpret_cast<std::size_t>(weight.data()) % 16 == 0;
 }
 

@@ -9,57 +9,84 @@
 #include "ops/gemm_columns_device.h"
 
 #include "device/ptx.h"
-#include "ops/warp_device.h"
+#include "ops/column_parts_device.h"
 
 namespace orrery::cuda {
 
 namespace {
 
-// a factor whose columns are summed over
+// a factor whose rows are summed over
 template <typename T>
 struct ColumnsOf {
   View<const T, 2> rows;
   bool aligned;  // in fours
 };
 
+// Where slices go: [slices, m, n], and what columns of a add up to, [slices, m], or null.
+struct Parts {
+  float* products;
+  float* sums;
+};
+
 // what one block makes: columns [first_a, ..) x [first_b, ..) over rows [begin, end)
 struct Slice {
-  i64 first_a, first_b, begin, end;
-  float* to;  // [m, n]
+  i64 index, first_a, first_b, begin, end;
 };
 
 // Neighbouring blocks share a slice, so that one's rows are the other's in the L2 cache.
 template <int kCols>
-__device__ inline Slice slice_of(i64 rows, i64 m, i64 n, i64 rows_each, float* parts) {
+__device__ inline Slice slice_of(i64 rows, i64 m, i64 n, i64 rows_each) {
   const i64 across = (n + kCols - 1) / kCols, tiles = (m + kCols - 1) / kCols * across;
   const i64 slice = blockIdx.x / tiles, tile = blockIdx.x % tiles;
   const i64 begin = slice * rows_each;
-  return {tile / across * kCols, tile % across * kCols, begin,
-          begin + rows_each < rows ? begin + rows_each : rows, parts + slice * m * n};
+  return {slice, tile / across * kCols, tile % across * kCols, begin,
+          begin + rows_each < rows ? begin + rows_each : rows};
 }
 
-// four values as they are, or zeros outside of the slice
-template <typename T>
-struct Piece {
+// A thread's way down a factor: four neighbouring columns of every kStep-th row, and what they add
+// up to.
+template <typename T, int kStep>
+class Way {
+ public:
   using Raw = std::conditional_t<std::is_same_v<T, float>, float4, uint2>;
-  Raw raw;
 
-  __device__ void load(const ColumnsOf<T>& from, i64 row, i64 end, i64 column) {
-    raw = {};
-    const i64 left = from.rows.size(1) - column;
-    if (row >= end || left <= 0) return;
-    const T* at = from.rows.data() + row * from.rows.stride(0) + column;
-    if (from.aligned) {
-      raw = *reinterpret_cast<const Raw*>(at);
-    } else {
+  __device__ Way(const ColumnsOf<T>& from, const Slice& slice, i64 first_column, int row,
+                 int column)
+      : at_(from.rows.data() + (slice.begin + row) * from.rows.stride(0) + first_column + column),
+        step_(kStep * from.rows.stride(0)),
+        rows_(static_cast<int>(slice.end - slice.begin) - row) {
+    const i64 left = from.rows.size(1) - first_column - column;
+    columns_ = left < 0 ? 0 : left < 4 ? static_cast<int>(left) : 4;
+    if (!from.aligned) columns_ -= 8;  // below 0: to be read one by one
+  }
+
+  // the next row's, zeros outside of the slice
+  __device__ Raw next() {
+    Raw raw = {};
+    if (rows_ > 0 && columns_ > 0) {
+      raw = *reinterpret_cast<const Raw*>(at_);
+    } else if (rows_ > 0 && columns_ > -8) {
       T values[4];
 #pragma unroll
-      for (int n = 0; n < 4; ++n) values[n] = n < left ? at[n] : T(0.0f);
+      for (int n = 0; n < 4; ++n) values[n] = n < columns_ + 8 ? at_[n] : T(0.0f);
       raw = as_raw(values);
     }
+    rows_ -= kStep;
+    at_ += step_;
+    return raw;
   }
+  __device__ void add(const Raw& raw) {
+    if constexpr (std::is_same_v<T, float>) {
+      sum_ = {{sum_.v[0] + raw.x, sum_.v[1] + raw.y, sum_.v[2] + raw.z, sum_.v[3] + raw.w}};
+    } else {
+      sum_ = {{sum_.v[0] + bf16_low(raw.x), sum_.v[1] + bf16_high(raw.x),
+               sum_.v[2] + bf16_low(raw.y), sum_.v[3] + bf16_high(raw.y)}};
+    }
+  }
+  __device__ const Four& sum() const { return sum_; }
+
   // as two pairs of bf16
-  __device__ uint2 pairs() const {
+  __device__ static uint2 pairs(const Raw& raw) {
     if constexpr (std::is_same_v<T, float>) {
       return make_uint2(pack_bf16(raw.x, raw.y), pack_bf16(raw.z, raw.w));
     } else {
@@ -75,7 +102,29 @@ struct Piece {
     return make_uint2(v[0].bits | static_cast<u32>(v[1].bits) << 16,
                       v[2].bits | static_cast<u32>(v[3].bits) << 16);
   }
+
+  const T* at_;
+  i64 step_;
+  int rows_, columns_;
+  Four sum_ = {};
 };
+
+// The block's sums of the columns of a: kGroups threads have the same four columns, and are added
+// in order. `shared` has room for kGroups x kCols floats. Blocks of the first columns of b do it.
+template <int kGroups, int kCols>
+__device__ inline void put_sums(const Four& sum, const Slice& slice, i64 m, float* shared,
+                                const Parts& parts) {
+  if (parts.sums == nullptr || slice.first_b != 0) return;
+  __syncthreads();  // the tiles have been read
+  const int thread = static_cast<int>(threadIdx.x);
+  store_four<true>(sum, shared + 4 * thread, 4);
+  __syncthreads();
+  if (thread >= kCols || slice.first_a + thread >= m) return;
+  float all = 0;
+#pragma unroll
+  for (int g = 0; g < kGroups; ++g) all += shared[g * kCols + thread];
+  parts.sums[slice.index * m + slice.first_a + thread] = all;
+}
 
 // 192 x 192: the width of the model, so that the widest gradients (768, 2048) read the narrow
 // factor four or eleven times, from L2, and the wide one once. Twelve warps of 64 x 48 each: 96
@@ -87,44 +136,47 @@ constexpr int kThreads = kWarpsDown * kWarpsAcross * kWarp;
 constexpr int kDown = kCols / kWarpsDown / 16, kAcross = kCols / kWarpsAcross / 8;
 constexpr int kStride = kCols + 8;  // the eight rows of an ldmatrix lie in different banks
 constexpr int kTile = kRows * kStride;
-constexpr int kPieces = kHalf * kCols / 4 / kThreads;
-static_assert(kHalf * kCols / 4 % kThreads == 0);
+constexpr int kRowStep = kThreads / (kCols / 4);  // rows that the threads read at a time
+constexpr int kPieces = kHalf / kRowStep;
+static_assert(kThreads % (kCols / 4) == 0 && kHalf % kRowStep == 0);
 
 // Memory-bound for the model's widths: 2 x 192 x 192 x 32 operations on 2 x 32 x 192 values, at
 // 4 bytes each 0.1 us of one multiprocessor's part of memory against 0.4 of the L2 cache's and 0.5
 // us of products.
 template <typename A, typename B>
 __global__ void __launch_bounds__(kThreads)
-    columns_mma_kernel(ColumnsOf<A> a, ColumnsOf<B> b, i64 rows_each, float* parts) {
+    columns_mma_kernel(ColumnsOf<A> a, ColumnsOf<B> b, i64 rows_each, Parts parts) {
   bf16* tiles = dynamic_shared<bf16>();  // two stages of a and b
   const i64 m = a.rows.size(1), n = b.rows.size(1);
-  const Slice slice = slice_of<kCols>(a.rows.size(0), m, n, rows_each, parts);
+  const Slice slice = slice_of<kCols>(a.rows.size(0), m, n, rows_each);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int down = warp / kWarpsAcross * (16 * kDown), across = warp % kWarpsAcross * (8 * kAcross);
   const bool has_columns = slice.first_a + down < m && slice.first_b + across < n;
 
-  Piece<A> left[kPieces];
-  Piece<B> right[kPieces];
-  // half a stage: rows kHalf `half` onward of the kRows from `first` on
-  const auto load = [&](i64 first, int half) {
+  const int own_row = static_cast<int>(threadIdx.x) / (kCols / 4);
+  const int own_column = static_cast<int>(threadIdx.x) % (kCols / 4) * 4;
+  using Left = Way<A, kRowStep>;
+  using Right = Way<B, kRowStep>;
+  Left left(a, slice, slice.first_a, own_row, own_column);
+  Right right(b, slice, slice.first_b, own_row, own_column);
+  typename Left::Raw from_a[kPieces];
+  typename Right::Raw from_b[kPieces];
+  // half a stage
+  const auto load = [&] {
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
-      const int piece = static_cast<int>(threadIdx.x) + i * kThreads;
-      const i64 row = first + half * kHalf + piece / (kCols / 4);
-      const int column = piece % (kCols / 4) * 4;
-      left[i].load(a, row, slice.end, slice.first_a + column);
-      right[i].load(b, row, slice.end, slice.first_b + column);
+      from_a[i] = left.next();
+      from_b[i] = right.next();
     }
   };
   const auto store = [&](bf16* to, int half) {
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
-      const int piece = static_cast<int>(threadIdx.x) + i * kThreads;
-      const int row = half * kHalf + piece / (kCols / 4);
-      const int place = row * kStride + piece % (kCols / 4) * 4;
-      *reinterpret_cast<uint2*>(to + place) = left[i].pairs();
-      *reinterpret_cast<uint2*>(to + kTile + place) = right[i].pairs();
+      const int place = (half * kHalf + own_row + i * kRowStep) * kStride + own_column;
+      left.add(from_a[i]);
+      *reinterpret_cast<uint2*>(to + place) = Left::pairs(from_a[i]);
+      *reinterpret_cast<uint2*>(to + kTile + place) = Right::pairs(from_b[i]);
     }
   };
   // 16 rows of a stage into the sums
@@ -154,7 +206,7 @@ __global__ void __launch_bounds__(kThreads)
   float sums[kDown][kAcross][4] = {};
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    load(slice.begin, half);
+    load();
     store(tiles, half);
   }
   bf16 *now = tiles, *next = tiles + 2 * kTile;
@@ -163,7 +215,7 @@ __global__ void __launch_bounds__(kThreads)
     __syncthreads();  // this stage is written, and the other one has been read
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      load(first + kRows, half);
+      load();
       multiply_half(now, half, sums);
       store(next, half);
     }
@@ -172,6 +224,7 @@ __global__ void __launch_bounds__(kThreads)
     now = written;
   }
 
+  float* to = parts.products + slice.index * m * n;
 #pragma unroll
   for (int i = 0; i < kDown; ++i) {
 #pragma unroll
@@ -180,53 +233,56 @@ __global__ void __launch_bounds__(kThreads)
       for (int e = 0; e < 4; ++e) {
         const i64 row = slice.first_a + down + 16 * i + lane / 4 + e / 2 * 8;
         const i64 column = slice.first_b + across + 8 * j + lane % 4 * 2 + e % 2;
-        if (row < m && column < n) slice.to[row * n + column] = sums[i][j][e];
+        if (row < m && column < n) to[row * n + column] = sums[i][j][e];
       }
     }
   }
+  put_sums<kRowStep, kCols>(left.sum(), slice, m, dynamic_shared<float>(), parts);
 }
 
 // The same in f32: tiles of 64 x 64, a thread has four rows and four columns of them.
 constexpr int kPlainCols = 64, kPlainThreads = 256;
-constexpr int kPlainPieces = kRows * kPlainCols / 4 / kPlainThreads;
+constexpr int kPlainStep = kPlainThreads / (kPlainCols / 4);
+constexpr int kPlainPieces = kRows / kPlainStep;
 
 // Bound by multiply-adds: 16 for two reads of 16 bytes of shared memory.
 __global__ void __launch_bounds__(kPlainThreads)
-    columns_kernel(ColumnsOf<float> a, ColumnsOf<float> b, i64 rows_each, float* parts) {
+    columns_kernel(ColumnsOf<float> a, ColumnsOf<float> b, i64 rows_each, Parts parts) {
   __shared__ float4 tiles[2][2][kRows][kPlainCols / 4];  // two stages of a and b
   const i64 m = a.rows.size(1), n = b.rows.size(1);
-  const Slice slice = slice_of<kPlainCols>(a.rows.size(0), m, n, rows_each, parts);
-  const int thread = static_cast<int>(threadIdx.x);
-  const int down = thread / 16 * 4, across = thread % 16 * 4;
+  const Slice slice = slice_of<kPlainCols>(a.rows.size(0), m, n, rows_each);
+  const int own_row = static_cast<int>(threadIdx.x) / (kPlainCols / 4);
+  const int own_four = static_cast<int>(threadIdx.x) % (kPlainCols / 4);
+  const int down = own_row * 4, across = own_four * 4;  // of the tile of results
 
-  Piece<float> left[kPlainPieces], right[kPlainPieces];
-  const auto load = [&](i64 first) {
+  using Factor = Way<float, kPlainStep>;
+  Factor left(a, slice, slice.first_a, own_row, 4 * own_four);
+  Factor right(b, slice, slice.first_b, own_row, 4 * own_four);
+  float4 from_a[kPlainPieces], from_b[kPlainPieces];
+  const auto load = [&] {
 #pragma unroll
     for (int i = 0; i < kPlainPieces; ++i) {
-      const int piece = thread + i * kPlainThreads;
-      const int row = piece / (kPlainCols / 4), column = piece % (kPlainCols / 4) * 4;
-      left[i].load(a, first + row, slice.end, slice.first_a + column);
-      right[i].load(b, first + row, slice.end, slice.first_b + column);
+      from_a[i] = left.next();
+      from_b[i] = right.next();
     }
   };
   const auto store = [&](int stage) {
 #pragma unroll
     for (int i = 0; i < kPlainPieces; ++i) {
-      const int piece = thread + i * kPlainThreads;
-      const int row = piece / (kPlainCols / 4), four = piece % (kPlainCols / 4);
-      tiles[stage][0][row][four] = left[i].raw;
-      tiles[stage][1][row][four] = right[i].raw;
+      left.add(from_a[i]);
+      tiles[stage][0][own_row + i * kPlainStep][own_four] = from_a[i];
+      tiles[stage][1][own_row + i * kPlainStep][own_four] = from_b[i];
     }
   };
 
   float sums[4][4] = {};
-  load(slice.begin);
+  load();
   store(0);
   int stage = 0;
 #pragma unroll 1
   for (i64 first = slice.begin; first < slice.end; first += kRows, stage ^= 1) {
     __syncthreads();
-    load(first + kRows);
+    load();
 #pragma unroll 8
     for (int k = 0; k < kRows; ++k) {
       const Four x = load_four<true>(&tiles[stage][0][k][down / 4].x, 4);
@@ -240,14 +296,16 @@ __global__ void __launch_bounds__(kPlainThreads)
     store(stage ^ 1);
   }
 
+  float* to = parts.products + slice.index * m * n;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const i64 row = slice.first_a + down + i, column = slice.first_b + across + j;
-      if (row < m && column < n) slice.to[row * n + column] = sums[i][j];
+      if (row < m && column < n) to[row * n + column] = sums[i][j];
     }
   }
+  put_sums<kPlainStep, kPlainCols>(left.sum(), slice, m, &tiles[0][0][0][0].x, parts);
 }
 
 constexpr int kAddThreads = 256;
@@ -299,45 +357,50 @@ ColumnsOf<T> columns_of(View<const T, 2> rows) {
   return {rows, aligned};
 }
 
-float* parts_of(Context& ctx, i64 slices, i64 count) {
-  return reinterpret_cast<float*>(ctx.shared_scratch(
-      static_cast<std::size_t>(slices * count) * sizeof(float), Context::Slot::matrix));
+// in the context's scratch
+Parts parts_of(Context& ctx, i64 slices, i64 products, i64 sums) {
+  auto* memory = reinterpret_cast<float*>(ctx.shared_scratch(
+      static_cast<std::size_t>(slices * (products + sums)) * sizeof(float), Context::Slot::matrix));
+  return {memory, sums > 0 ? memory + slices * products : nullptr};
 }
 
 template <typename Out>
-void add_slices(Context& ctx, const float* parts, i64 slices, const Epilogue& epilogue,
-                View<Out, 2> c) {
-  launch(ctx,
-         {"gemm: a weight's gradient", dim3(blocks_for(c.numel(), kAddThreads)), dim3(kAddThreads)},
-         add_slices_kernel<Out>, parts, slices, epilogue.bias.data(), epilogue.residual, c);
+void add_slices(Context& ctx, const Parts& parts, i64 slices, const Epilogue& epilogue,
+                View<float, 1> sums, View<Out, 2> c) {
+  constexpr const char* kName = "gemm: a weight's gradient";
+  launch(ctx, {kName, dim3(blocks_for(c.numel(), kAddThreads)), dim3(kAddThreads)},
+         add_slices_kernel<Out>, parts.products, slices, epilogue.bias.data(), epilogue.residual,
+         c);
+  const i64 count = sums.size(0);
+  if (sums) add_parts(ctx, kName, parts.sums, slices, count, count, sums.data());
 }
 
 }  // namespace
 
 void multiply_columns(Context& ctx, View<const float, 2> a, View<const float, 2> b,
-                      const Epilogue& epilogue, View<float, 2> c) {
+                      const Epilogue& epilogue, View<float, 2> c, View<float, 1> sums) {
   const Shares<kPlainCols> shares(a.size(0), c.size(0), c.size(1));
-  float* parts = parts_of(ctx, shares.slices, c.numel());
+  const Parts parts = parts_of(ctx, shares.slices, c.numel(), sums.size(0));
   launch(ctx, shares.shape(kPlainThreads, 0), columns_kernel, columns_of(a), columns_of(b),
          shares.rows_each, parts);
-  add_slices(ctx, parts, shares.slices, epilogue, c);
+  add_slices(ctx, parts, shares.slices, epilogue, sums, c);
 }
 
 template <typename A, typename B, typename Out>
 void multiply_columns_bf16(Context& ctx, View<const A, 2> a, View<const B, 2> b,
-                           const Epilogue& epilogue, View<Out, 2> c) {
+                           const Epilogue& epilogue, View<Out, 2> c, View<float, 1> sums) {
   const Shares<kCols> shares(a.size(0), c.size(0), c.size(1));
-  float* parts = parts_of(ctx, shares.slices, c.numel());
+  const Parts parts = parts_of(ctx, shares.slices, c.numel(), sums.size(0));
   launch(ctx, shares.shape(kThreads, 4 * kTile * sizeof(bf16)), columns_mma_kernel<A, B>,
          columns_of(a), columns_of(b), shares.rows_each, parts);
-  add_slices(ctx, parts, shares.slices, epilogue, c);
+  add_slices(ctx, parts, shares.slices, epilogue, sums, c);
 }
 
-#define ORRERY_COLUMNS(A, B)                                                        \
-  template void multiply_columns_bf16(Context&, View<const A, 2>, View<const B, 2>, \
-                                      const Epilogue&, View<float, 2>);             \
-  template void multiply_columns_bf16(Context&, View<const A, 2>, View<const B, 2>, \
-                                      const Epilogue&, View<bf16, 2>)
+#define ORRERY_COLUMNS(A, B)                                                            \
+  template void multiply_columns_bf16(Context&, View<const A, 2>, View<const B, 2>,     \
+                                      const Epilogue&, View<float, 2>, View<float, 1>); \
+  template void multiply_columns_bf16(Context&, View<const A, 2>, View<const B, 2>,     \
+                                      const Epilogue&, View<bf16, 2>, View<float, 1>)
 ORRERY_COLUMNS(float, float);
 ORRERY_COLUMNS(float, bf16);
 ORRERY_COLUMNS(bf16, float);
