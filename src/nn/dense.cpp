@@ -18,12 +18,31 @@ void product(Context& ctx, Precision precision, View<const float, 2> a, View<con
   gemm(ctx, a, b, epilogue, c);
 }
 
+View<const float, 2> transposed_weight(const Dense& layer) { return layer.weight.transposed(); }
+
+void must_be_bf16(Precision precision) {
+  check(precision == Precision::bf16, "dense: rows of bf16 came for products in ",
+        name_of(precision));
+}
+
 }  // namespace
 
 void dense(Context& ctx, Precision precision, const Dense& layer, View<const float, 2> x,
            View<float, 2> y, View<const float, 2> residual) {
   product(ctx, precision, x, layer.weight.transposed(), {.bias = layer.bias, .residual = residual},
           y);
+}
+
+void dense(Context& ctx, Precision precision, const Dense& layer, View<const float, 2> x,
+           View<bf16, 2> y) {
+  must_be_bf16(precision);
+  multiply_bf16(ctx, x, transposed_weight(layer), {.bias = layer.bias}, y);
+}
+
+void dense(Context& ctx, Precision precision, const Dense& layer, View<const bf16, 2> x,
+           View<float, 2> y, View<const float, 2> residual) {
+  must_be_bf16(precision);
+  multiply_bf16(ctx, x, transposed_weight(layer), {.bias = layer.bias, .residual = residual}, y);
 }
 
 void dense_backward(Context& ctx, Precision precision, const Dense& layer, const Dense& gradient,
@@ -34,6 +53,22 @@ void dense_backward(Context& ctx, Precision precision, const Dense& layer, const
     const Epilogue added = accumulate_dx ? Epilogue{.residual = dx} : Epilogue{};
     product(ctx, precision, dy, layer.weight, added, dx);
   }
+}
+
+void dense_backward(Context& ctx, Precision precision, const Dense& layer, const Dense& gradient,
+                    View<const float, 2> x, View<const bf16, 2> dy, View<float, 2> dx,
+                    bool accumulate_dx) {
+  must_be_bf16(precision);
+  add_weight_gradient(ctx, precision, dy, x, gradient.weight, gradient.bias);
+  const Epilogue added = accumulate_dx ? Epilogue{.residual = dx} : Epilogue{};
+  multiply_bf16(ctx, dy, View<const float, 2>(layer.weight), added, dx);
+}
+
+void dense_backward(Context& ctx, Precision precision, const Dense& layer, const Dense& gradient,
+                    View<const bf16, 2> x, View<const float, 2> dy, View<bf16, 2> dx) {
+  must_be_bf16(precision);
+  add_weight_gradient(ctx, precision, dy, x, gradient.weight, gradient.bias);
+  multiply_bf16(ctx, dy, View<const float, 2>(layer.weight), {}, dx);
 }
 
 }  // namespace orrery::nn

@@ -355,8 +355,8 @@ void attention(Context& ctx, View<const float, 4> q, View<const float, 4> k, Vie
 }
 
 void attention(Context& ctx, View<const bf16, 4> q, View<const bf16, 4> k, View<const bf16, 4> v,
-               float scale, bool causal, View<bf16, 4> out) {
-  attend(ctx, AttentionPass<bf16>{q, k, v, scale, causal, out, {}});
+               float scale, bool causal, View<bf16, 4> out, View<float, 3> log_sum) {
+  attend(ctx, AttentionPass<bf16>{q, k, v, scale, causal, out, log_sum});
 }
 
 }  // namespace orrery::cuda

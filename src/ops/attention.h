@@ -25,7 +25,7 @@ void attention(Context& ctx, View<const float, 4> q, View<const float, 4> k, Vie
 //
 // tolerant: within 2^-7 times the largest |v| of the reference on the same rows
 void attention(Context& ctx, View<const bf16, 4> q, View<const bf16, 4> k, View<const bf16, 4> v,
-               float scale, bool causal, View<bf16, 4> out);
+               float scale, bool causal, View<bf16, 4> out, View<float, 3> log_sum = {});
 
 // Gradients of the above, stored (not added). out and log_sum as the forward pass wrote them.
 // steady: one (batch, head) pair is one task
@@ -33,5 +33,14 @@ void attention_backward(Context& ctx, View<const float, 4> q, View<const float, 
                         View<const float, 4> v, float scale, bool causal, View<const float, 4> out,
                         View<const float, 3> log_sum, View<const float, 4> dout, View<float, 4> dq,
                         View<float, 4> dk, View<float, 4> dv);
+
+// The same on rows of bf16, on a CUDA device only: softmax weights and their slopes enter products
+// as bf16, too. log_sum contiguous.
+//
+// tolerant: within 2^-6 times the largest gradient of the reference on the same rows. steady
+void attention_backward(Context& ctx, View<const bf16, 4> q, View<const bf16, 4> k,
+                        View<const bf16, 4> v, float scale, bool causal, View<const bf16, 4> out,
+                        View<const float, 3> log_sum, View<const bf16, 4> dout, View<bf16, 4> dq,
+                        View<bf16, 4> dk, View<bf16, 4> dv);
 
 }  // namespace orrery

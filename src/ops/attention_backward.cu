@@ -16,15 +16,14 @@ constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;
 
 // delta[b, h, t] = sum of dout * out. Memory-bound: reads both once; one warp a row.
-template <bool kAligned>
-__global__ void attention_delta_kernel(View<const float, 4> out, View<const float, 4> dout,
-                                       float* delta) {
+template <typename T, bool kAligned>
+__global__ void attention_delta_kernel(View<const T, 4> out, View<const T, 4> dout, float* delta) {
   const i64 row = static_cast<i64>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
   const i64 queries = out.size(1), heads = out.size(2), dim = out.size(3);
   if (row >= out.size(0) * heads * queries) return;
   const i64 t = row % queries, h = row / queries % heads, b = row / queries / heads;
-  const float* left = PairRows<const float>(out, b, h)[t];
-  const float* right = PairRows<const float>(dout, b, h)[t];
+  const T* left = PairRows<const T>(out, b, h)[t];
+  const T* right = PairRows<const T>(dout, b, h)[t];
   const i64 k = 4 * static_cast<i64>(threadIdx.x % kWarp);
   float sum = 0;
   if (k < dim) {
@@ -96,7 +95,8 @@ __device__ inline void add_rows(const float* weights, const float* tile, int tx,
 // 2 x 64 rows read, from L2 but for the first block of a pair. One block per kOwn queries or keys
 // of a pair.
 template <bool kOwnsKeys, int kDim, bool kAligned>
-__global__ void __launch_bounds__(kThreads) attention_backward_kernel(AttentionBackward pass) {
+__global__ void __launch_bounds__(kThreads)
+    attention_backward_kernel(AttentionBackward<float> pass) {
   constexpr int kStride = kDim + 4, kFours = kDim / 32;
   // own rows: q and dout, or k and v; the others: k and v, or q and dout
   float* own_first = dynamic_shared<float>();
@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(kThreads) attention_backward_kernel(AttentionB
 }
 
 template <bool kOwnsKeys, int kDim>
-void run_tiles(Context& ctx, const AttentionBackward& pass) {
+void run_tiles(Context& ctx, const AttentionBackward<float>& pass) {
   const i64 owned = kOwnsKeys ? pass.k.size(1) : pass.q.size(1);
   const Launch shape = {"attention_backward",
                         dim3(static_cast<unsigned>(pass.pairs() * ((owned + kOwn - 1) / kOwn))),
@@ -203,29 +203,33 @@ void run_tiles(Context& ctx, const AttentionBackward& pass) {
 }
 
 template <int kDim>
-void run_both(Context& ctx, const AttentionBackward& pass) {
+void run_both(Context& ctx, const AttentionBackward<float>& pass) {
   run_tiles<true, kDim>(ctx, pass);
   run_tiles<false, kDim>(ctx, pass);
 }
 
 }  // namespace
 
-void take_delta(Context& ctx, AttentionBackward& pass) {
+template <typename T>
+void take_delta(Context& ctx, AttentionBackward<T>& pass) {
   const i64 rows = pass.pairs() * pass.q.size(1);
   auto* memory =
       reinterpret_cast<float*>(ctx.shared_scratch(static_cast<std::size_t>(rows) * sizeof(float)));
   pass.delta = View<float, 3>(memory, {pass.q.size(0), pass.q.size(2), pass.q.size(1)});
   const bool aligned = in_pieces(pass.out, 4) && in_pieces(pass.dout, 4);
   launch(ctx, {"attention_backward", dim3(blocks_for(rows, kWarps)), dim3(kThreads)},
-         aligned ? attention_delta_kernel<true> : attention_delta_kernel<false>, pass.out,
+         aligned ? attention_delta_kernel<T, true> : attention_delta_kernel<T, false>, pass.out,
          pass.dout, memory);
 }
+
+template void take_delta(Context&, AttentionBackward<float>&);
+template void take_delta(Context&, AttentionBackward<bf16>&);
 
 void attention_backward(Context& ctx, View<const float, 4> q, View<const float, 4> k,
                         View<const float, 4> v, float scale, bool causal, View<const float, 4> out,
                         View<const float, 3> log_sum, View<const float, 4> dout, View<float, 4> dq,
                         View<float, 4> dk, View<float, 4> dv) {
-  AttentionBackward pass = {q, k, v, scale, causal, out, log_sum, dout, dq, dk, dv, {}};
+  AttentionBackward<float> pass = {q, k, v, scale, causal, out, log_sum, dout, dq, dk, dv, {}};
   if (pass.pairs() == 0 || q.size(1) == 0 || pass.dim() == 0) return;
   if (q.size(1) <= kLongestWindow && k.size(1) <= kLongestWindow) {
     return window_attention_backward(ctx, {}, pass);

@@ -49,21 +49,23 @@ bool in_pieces(const AttentionPass<T>& pass, i64 values) {
 
 // The backward pass. delta [batch, heads, queries]: the sum of dout * out, which is the mean of dp
 // under p.
+template <typename T>
 struct AttentionBackward {
-  View<const float, 4> q, k, v;
+  View<const T, 4> q, k, v;
   float scale;
   bool causal;
-  View<const float, 4> out;
+  View<const T, 4> out;
   View<const float, 3> log_sum;
-  View<const float, 4> dout;
-  View<float, 4> dq, dk, dv;
+  View<const T, 4> dout;
+  View<T, 4> dq, dk, dv;
   View<float, 3> delta;
 
   ORRERY_HD i64 pairs() const { return q.size(0) * q.size(2); }
   ORRERY_HD i64 dim() const { return q.size(3); }
   ORRERY_HD i64 seen(i64 t) const { return causal ? t + k.size(1) - q.size(1) + 1 : k.size(1); }
 };
-inline bool in_pieces(const AttentionBackward& pass, i64 values) {
+template <typename T>
+bool in_pieces(const AttentionBackward<T>& pass, i64 values) {
   return in_pieces(pass.q, values) && in_pieces(pass.k, values) && in_pieces(pass.v, values) &&
          in_pieces(pass.dout, values) && in_pieces(pass.dq, values) && in_pieces(pass.dk, values) &&
          in_pieces(pass.dv, values);
@@ -74,10 +76,11 @@ inline bool in_pieces(const AttentionBackward& pass, i64 values) {
 inline constexpr i64 kLongestWindow = 16;
 void window_attention(Context& ctx, const Dropout& settings, const AttentionPass<float>& pass);
 void window_attention_backward(Context& ctx, const Dropout& settings,
-                               const AttentionBackward& pass);
+                               const AttentionBackward<float>& pass);
 
 // fills pass.delta, in the context's scratch: attention_backward.cu
-void take_delta(Context& ctx, AttentionBackward& pass);
+template <typename T>
+void take_delta(Context& ctx, AttentionBackward<T>& pass);
 
 __device__ inline float dot(const Four& a, const Four& b) {
   float sum = a.v[0] * b.v[0];

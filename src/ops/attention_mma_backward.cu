@@ -1,7 +1,9 @@
-// The backward pass of attention on the tensor cores, of floats that are rounded to bf16 on their
-// way: attention_backward.cu's two kernels with products of 16 x 8. A warp owns 16 rows; scores and
-// slopes of p stay in its registers, where what one product leaves is laid out as the next one's
-// left side wants it.
+// The backward pass of attention on the tensor cores, of bf16 rows or of floats that are rounded on
+// their way: attention_backward.cu's two kernels with products of 16 x 8. A warp owns 16 rows;
+// scores and slopes of p stay in its registers, where what one product leaves is laid out as the
+// next one's left side wants it.
+
+#include <type_traits>
 
 #include "ops/attention_bf16.h"
 #include "ops/attention_mma_device.h"
@@ -17,10 +19,10 @@ template <int kDim>
 constexpr int kOther = kDim > 64 ? 32 : 64;
 
 // Bound by the tensor cores at many pairs: 6 (8 where keys are owned) x 64 x 64 x kDim operations
-// on 2 x 64 rows of the others, which come as floats from L2 but for the first block of a pair. One
+// on 2 x 64 rows of the others, which come from L2 but for the first block of a pair. One
 // block per 64 queries or keys of a pair.
-template <bool kOwnsKeys, int kDim, bool kAligned>
-__global__ void __launch_bounds__(kThreads) mma_backward_kernel(AttentionBackward pass) {
+template <typename T, bool kOwnsKeys, int kDim, bool kAligned>
+__global__ void __launch_bounds__(kThreads) mma_backward_kernel(AttentionBackward<T> pass) {
   constexpr int kRows = kOther<kDim>;
   // own rows: q and dout, or k and v; the others: k and v, or q and dout
   bf16* own_first = dynamic_shared<bf16>();
@@ -38,8 +40,7 @@ __global__ void __launch_bounds__(kThreads) mma_backward_kernel(AttentionBackwar
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int g = lane / 4, t = lane % 4;  // as in the tables of device/ptx.h
-  const PairRows<const float> q(pass.q, b, h), k(pass.k, b, h), v(pass.v, b, h),
-      dout(pass.dout, b, h);
+  const PairRows<const T> q(pass.q, b, h), k(pass.k, b, h), v(pass.v, b, h), dout(pass.dout, b, h);
   const float* log_sum = pass.log_sum.data() + (b * heads + h) * queries;
   const float* delta = pass.delta.data() + (b * heads + h) * queries;
 
@@ -80,6 +81,7 @@ __global__ void __launch_bounds__(kThreads) mma_backward_kernel(AttentionBackwar
         deltas[threadIdx.x] = query < queries ? delta[query] : 0.0f;
       }
     }
+    cp_async_wait_all();  // of rows that are bf16 as they come
     __syncthreads();
     if (!has_rows) continue;
 
@@ -157,7 +159,7 @@ __global__ void __launch_bounds__(kThreads) mma_backward_kernel(AttentionBackwar
     }
   }
 
-  const PairRows<float> dfirst(kOwnsKeys ? pass.dk : pass.dq, b, h), dsecond(pass.dv, b, h);
+  const PairRows<T> dfirst(kOwnsKeys ? pass.dk : pass.dq, b, h), dsecond(pass.dv, b, h);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     if (rows[i] >= owned) continue;
@@ -175,8 +177,8 @@ __global__ void __launch_bounds__(kThreads) mma_backward_kernel(AttentionBackwar
   }
 }
 
-template <bool kOwnsKeys, int kDim>
-void run_tiles(Context& ctx, const AttentionBackward& pass) {
+template <typename T, bool kOwnsKeys, int kDim>
+void run_tiles(Context& ctx, const AttentionBackward<T>& pass) {
   const i64 owned = kOwnsKeys ? pass.k.size(1) : pass.q.size(1);
   constexpr std::size_t kSharedBytes =
       static_cast<std::size_t>(2 * (kOwn + kOther<kDim>)*kStride<kDim>) * sizeof(bf16);
@@ -184,15 +186,22 @@ void run_tiles(Context& ctx, const AttentionBackward& pass) {
                         dim3(static_cast<unsigned>(pass.pairs() * ((owned + kOwn - 1) / kOwn))),
                         dim3(kThreads), kSharedBytes};
   launch(ctx, shape,
-         in_pieces(pass, 4) ? mma_backward_kernel<kOwnsKeys, kDim, true>
-                            : mma_backward_kernel<kOwnsKeys, kDim, false>,
+         in_pieces(pass, 16 / sizeof(T)) ? mma_backward_kernel<T, kOwnsKeys, kDim, true>
+                                         : mma_backward_kernel<T, kOwnsKeys, kDim, false>,
          pass);
 }
 
-template <int kDim>
-void run_both(Context& ctx, const AttentionBackward& pass) {
-  run_tiles<true, kDim>(ctx, pass);
-  run_tiles<false, kDim>(ctx, pass);
+template <typename T>
+void run(Context& ctx, AttentionBackward<T>& pass) {
+  const auto both = [&](auto width) {
+    constexpr int kDim = decltype(width)::value;
+    run_tiles<T, true, kDim>(ctx, pass);
+    run_tiles<T, false, kDim>(ctx, pass);
+  };
+  take_delta(ctx, pass);
+  if (pass.dim() <= 32) return both(std::integral_constant<int, 32>());
+  if (pass.dim() <= 64) return both(std::integral_constant<int, 64>());
+  both(std::integral_constant<int, 128>());
 }
 
 }  // namespace
@@ -214,15 +223,20 @@ void attention_bf16_backward(Context& ctx, View<const float, 4> q, View<const fl
                              View<const float, 4> out, View<const float, 3> log_sum,
                              View<const float, 4> dout, View<float, 4> dq, View<float, 4> dk,
                              View<float, 4> dv) {
-  AttentionBackward pass = {q, k, v, scale, causal, out, log_sum, dout, dq, dk, dv, {}};
+  AttentionBackward<float> pass = {q, k, v, scale, causal, out, log_sum, dout, dq, dk, dv, {}};
   if (pass.pairs() == 0 || q.size(1) == 0 || pass.dim() == 0) return;
   if (q.size(1) <= kLongestWindow && k.size(1) <= kLongestWindow) {
     return window_attention_backward(ctx, {}, pass);
   }
-  take_delta(ctx, pass);
-  if (pass.dim() <= 32) return run_both<32>(ctx, pass);
-  if (pass.dim() <= 64) return run_both<64>(ctx, pass);
-  run_both<128>(ctx, pass);
+  run(ctx, pass);
+}
+
+void attention_backward(Context& ctx, View<const bf16, 4> q, View<const bf16, 4> k,
+                        View<const bf16, 4> v, float scale, bool causal, View<const bf16, 4> out,
+                        View<const float, 3> log_sum, View<const bf16, 4> dout, View<bf16, 4> dq,
+                        View<bf16, 4> dk, View<bf16, 4> dv) {
+  AttentionBackward<bf16> pass = {q, k, v, scale, causal, out, log_sum, dout, dq, dk, dv, {}};
+  if (pass.pairs() > 0 && q.size(1) > 0 && pass.dim() > 0) run(ctx, pass);
 }
 
 }  // namespace orrery::cuda

@@ -179,6 +179,41 @@ TEST_ON_EVERY_BACKEND(Attention, BackwardEqualsReference) {
   }
 }
 
+TEST(CudaAttention, Bf16BackwardEqualsReference) {
+  ORRERY_NEEDS_CUDA;
+  Context ctx(on_cuda());
+  for (const Case& c : kCases) {
+    if (c.batch > 60) continue;  // what these show are tiles of f32
+    Rows<bf16> pass(ctx, c);
+    Pass<double> expected(c);
+    Buffer<bf16> dout(ctx, pass.drawn(c.queries, 4)), dq(ctx, pass.q.count()),
+        dk(ctx, pass.k.count()), dv(ctx, pass.k.count());
+    expected.q = converted<double>(pass.q.values());
+    expected.k = converted<double>(pass.k.values());
+    expected.v = converted<double>(pass.v.values());
+    expected.dout = converted<double>(dout.values());
+    const auto scale = static_cast<float>(expected.scale);
+    attention(ctx, pass.at_queries(pass.q), pass.at_keys(pass.k), pass.at_keys(pass.v), scale,
+              c.causal, pass.at_queries(pass.out), pass.sums());
+    attention_backward(ctx, pass.at_queries(pass.q), pass.at_keys(pass.k), pass.at_keys(pass.v),
+                       scale, c.causal, pass.at_queries(pass.out), pass.sums(),
+                       pass.at_queries(dout), pass.at_queries(dq), pass.at_keys(dk),
+                       pass.at_keys(dv));
+    expected.reference();
+    const auto where = name_of_case(c);
+    EXPECT_LE(max_difference(pass.log_sum.values(), expected.log_sum), 1e-5) << where;
+    const auto expect_close = [&](Buffer<bf16>& got, const std::vector<double>& exact) {
+      double largest = 0;
+      for (const double value : exact) largest = std::max(largest, std::abs(value));
+      // one key alone has weight 1 and slopes that cancel to what rounding leaves of out
+      EXPECT_LE(max_difference(got.values(), exact), 0x1p-6 * std::max(largest, 1.0)) << where;
+    };
+    expect_close(dq, expected.dq);
+    expect_close(dk, expected.dk);
+    expect_close(dv, expected.dv);
+  }
+}
+
 // slices of rows that hold q, k and v beside each other, against the same rows apart
 template <typename T>
 void expect_slices_are_read(Context& ctx, i64 tokens, i64 dim) {

@@ -89,8 +89,8 @@ __global__ void __launch_bounds__(kThreads)
 // Probabilities are computed again, which costs less than reading what they could be had from.
 template <int kLanes, int kWindow, bool kAligned>
 __global__ void __launch_bounds__(kThreads)
-    window_backward_kernel(Dropout settings, AttentionBackward pass) {
-  const Window<kLanes, kWindow, kAligned, AttentionBackward> window(pass);
+    window_backward_kernel(Dropout settings, AttentionBackward<float> pass) {
+  const Window<kLanes, kWindow, kAligned, AttentionBackward<float>> window(pass);
   Mask mask(settings);
   Four dkey[kWindow], dvalue[kWindow];
 #pragma unroll
@@ -164,7 +164,7 @@ struct Forward {
 struct Backward {
   Context& ctx;
   const Dropout& settings;
-  const AttentionBackward& pass;
+  const AttentionBackward<float>& pass;
   template <int kLanes, int kWindow, bool kAligned>
   void run() const {
     launch(ctx, shape_of<kLanes>("attention_backward", pass.pairs()),
@@ -179,7 +179,7 @@ void window_attention(Context& ctx, const Dropout& settings, const AttentionPass
 }
 
 void window_attention_backward(Context& ctx, const Dropout& settings,
-                               const AttentionBackward& pass) {
+                               const AttentionBackward<float>& pass) {
   with_sizes(pass, in_pieces(pass, 4), Backward{ctx, settings, pass});
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "nn/attention.h"
 #include "ops/elementwise.h"
@@ -16,24 +17,32 @@ namespace {
 
 // queries, keys or values inside the joint projection: part 0, 1 or 2, for the first `tokens`
 // tokens
-View<float, 4> part_of(View<float, 2> qkv, i64 part, const EncoderConfig& config, i64 frames,
-                       i64 tokens_there, i64 tokens) {
+template <typename T>
+View<T, 4> part_of(View<T, 2> qkv, i64 part, const EncoderConfig& config, i64 frames,
+                   i64 tokens_there, i64 tokens) {
   const i64 row = 3 * config.hidden;
-  return View<float, 4>(qkv.data() + part * config.hidden,
-                        {frames, tokens, config.heads, config.head_dim()},
-                        {tokens_there * row, row, config.head_dim(), 1});
+  return View<T, 4>(qkv.data() + part * config.hidden,
+                    {frames, tokens, config.heads, config.head_dim()},
+                    {tokens_there * row, row, config.head_dim(), 1});
 }
 
-View<float, 4> heads_of(View<float, 2> rows, const EncoderConfig& config, i64 frames, i64 tokens) {
-  return rows.reshaped<4>({frames, tokens, config.heads, config.head_dim()});
+template <typename T>
+View<T, 4> heads_of(View<T, 2> rows, const EncoderConfig& config, i64 frames, i64 tokens) {
+  return rows.template reshaped<4>({frames, tokens, config.heads, config.head_dim()});
 }
 
 // the first `queries` tokens of every frame, as rows: all of them, or CLS alone
-View<float, 2> query_rows(View<float, 2> rows, i64 tokens, i64 queries) {
+template <typename T>
+View<T, 2> query_rows(View<T, 2> rows, i64 tokens, i64 queries) {
   ORRERY_ASSERT(queries == tokens || queries == 1);
   if (queries == tokens) return rows;
-  return View<float, 2>(rows.data(), {rows.size(0) / tokens, rows.size(1)},
-                        {tokens * rows.stride(0), 1});
+  return View<T, 2>(rows.data(), {rows.size(0) / tokens, rows.size(1)},
+                    {tokens * rows.stride(0), 1});
+}
+
+template <typename T>
+View<const T, 2> read_only(View<T, 2> rows) {
+  return rows;
 }
 
 // some outputs of a layer
@@ -50,34 +59,90 @@ float attention_scale(const EncoderConfig& config) {
   return 1.0f / std::sqrt(static_cast<float>(config.head_dim()));
 }
 
+// middle = x's queries + output(attention(q, k, v of normed rows)); rows of q, k, v and of what
+// attention makes of them are kept in T
+template <typename T>
+void attention_forward(Context& ctx, const EncoderConfig& config, const EncoderLayer& layer,
+                       const TrainingEncoderState& encoder, View<float, 2> x, View<T, 2> qkv,
+                       View<T, 2> attended, EncoderLayerState& state) {
+  const i64 dim = config.hidden, frames = encoder.frames, tokens = encoder.tokens;
+  const i64 queries = state.queries;
+  const View<const float, 2> normed = state.normed;
+  if (queries == tokens) {
+    nn::dense(ctx, encoder.precision, layer.qkv, normed, qkv);
+  } else {
+    nn::dense(ctx, encoder.precision, outputs_of(layer.qkv, dim, 3 * dim), normed,
+              qkv.slice(1, dim, 3 * dim));
+    nn::dense(ctx, encoder.precision, outputs_of(layer.qkv, 0, dim),
+              query_rows(normed, tokens, queries),
+              query_rows(qkv, tokens, queries).slice(1, 0, dim));
+  }
+  const auto q = part_of(read_only(qkv), 0, config, frames, tokens, queries);
+  const auto k = part_of(read_only(qkv), 1, config, frames, tokens, tokens);
+  const auto v = part_of(read_only(qkv), 2, config, frames, tokens, tokens);
+  const View<T, 4> out = heads_of(attended, config, frames, queries);
+  if (!state.linear) {
+    nn::attention(ctx, encoder.precision, q, k, v, attention_scale(config), false, out,
+                  state.log_sum);
+  } else if constexpr (std::is_same_v<T, float>) {
+    linear_attention(ctx, q, k, v, out);
+  }
+  nn::dense(ctx, encoder.precision, layer.output, read_only(attended), state.middle,
+            query_rows(x, tokens, queries));
+}
+
+// dy, slopes of middle, to those of the normed rows, in encoder.dnarrow
+template <typename T>
+void attention_backward(Context& ctx, const EncoderConfig& config, const EncoderLayer& layer,
+                        const EncoderLayer& gradient, View<T, 2> qkv, View<T, 2> attended,
+                        const EncoderLayerState& state, View<const float, 2> dy,
+                        TrainingEncoderState& encoder) {
+  const i64 dim = config.hidden, frames = encoder.frames, tokens = encoder.tokens;
+  const i64 queries = state.queries;
+  // scratch, taken at its size in floats
+  const View<T, 2> dattended(reinterpret_cast<T*>(encoder.dnarrow.data()), {frames * queries, dim});
+  const View<T, 2> dqkv(reinterpret_cast<T*>(encoder.dwide.data()), {frames * tokens, 3 * dim});
+  nn::dense_backward(ctx, encoder.precision, layer.output, gradient.output, read_only(attended), dy,
+                     dattended);
+  const auto part = [&](auto joint, i64 index) {
+    return part_of(joint, index, config, frames, tokens, index == 0 ? queries : tokens);
+  };
+  const auto q = part(read_only(qkv), 0), k = part(read_only(qkv), 1), v = part(read_only(qkv), 2);
+  const auto out = heads_of(read_only(attended), config, frames, queries);
+  const auto dout = heads_of(read_only(dattended), config, frames, queries);
+  if (!state.linear) {
+    nn::attention_backward(ctx, encoder.precision, q, k, v, attention_scale(config), false, out,
+                           state.log_sum, dout, part(dqkv, 0), part(dqkv, 1), part(dqkv, 2));
+  } else if constexpr (std::is_same_v<T, float>) {
+    linear_attention_backward(ctx, q, k, v, out, dout, part(dqkv, 0), part(dqkv, 1), part(dqkv, 2));
+  }
+
+  const View<const float, 2> normed = state.normed;
+  const View<float, 2> dnormed = encoder.dnarrow;
+  if (queries == tokens) {
+    nn::dense_backward(ctx, encoder.precision, layer.qkv, gradient.qkv, normed, read_only(dqkv),
+                       dnormed);
+  } else {
+    nn::dense_backward(ctx, encoder.precision, outputs_of(layer.qkv, dim, 3 * dim),
+                       outputs_of(gradient.qkv, dim, 3 * dim), normed,
+                       read_only(dqkv.slice(1, dim, 3 * dim)), dnormed);
+    nn::dense_backward(ctx, encoder.precision, outputs_of(layer.qkv, 0, dim),
+                       outputs_of(gradient.qkv, 0, dim), query_rows(normed, tokens, queries),
+                       read_only(query_rows(dqkv, tokens, queries).slice(1, 0, dim)),
+                       query_rows(dnormed, tokens, queries), true);
+  }
+}
+
 void layer_forward(Context& ctx, const EncoderConfig& config, const EncoderLayer& layer,
                    const TrainingEncoderState& encoder, View<float, 2> x,
                    EncoderLayerState& state) {
-  const i64 dim = config.hidden, frames = encoder.frames, tokens = encoder.tokens;
-  const i64 queries = state.queries;
   layer_norm(ctx, x, layer.before.weight, layer.before.bias, config.norm_eps, state.normed,
              state.mean, state.rstd);
-  if (queries == tokens) {
-    nn::dense(ctx, encoder.precision, layer.qkv, state.normed, state.qkv);
+  if (state.qkv_bf16) {
+    attention_forward(ctx, config, layer, encoder, x, state.qkv_bf16, state.attended_bf16, state);
   } else {
-    nn::dense(ctx, encoder.precision, outputs_of(layer.qkv, dim, 3 * dim), state.normed,
-              state.qkv.slice(1, dim, 3 * dim));
-    nn::dense(ctx, encoder.precision, outputs_of(layer.qkv, 0, dim),
-              query_rows(state.normed, tokens, queries),
-              query_rows(state.qkv, tokens, queries).slice(1, 0, dim));
+    attention_forward(ctx, config, layer, encoder, x, state.qkv, state.attended, state);
   }
-  const auto q = part_of(state.qkv, 0, config, frames, tokens, queries);
-  const auto k = part_of(state.qkv, 1, config, frames, tokens, tokens);
-  const auto v = part_of(state.qkv, 2, config, frames, tokens, tokens);
-  const auto out = heads_of(state.attended, config, frames, queries);
-  if (state.linear) {
-    linear_attention(ctx, q, k, v, out);
-  } else {
-    nn::attention(ctx, encoder.precision, q, k, v, attention_scale(config), false, out,
-                  state.log_sum);
-  }
-  nn::dense(ctx, encoder.precision, layer.output, state.attended, state.middle,
-            query_rows(x, tokens, queries));
   nn::feed_forward(ctx, encoder.precision, feed_forward_of(layer), config.norm_eps, {},
                    state.middle, state.feed_forward, state.middle, state.output);
 }
@@ -86,53 +151,29 @@ void layer_forward(Context& ctx, const EncoderConfig& config, const EncoderLayer
 void layer_backward(Context& ctx, const EncoderConfig& config, const EncoderLayer& layer,
                     const EncoderLayer& gradient, View<float, 2> x, const EncoderLayerState& state,
                     TrainingEncoderState& encoder) {
-  const i64 dim = config.hidden, frames = encoder.frames, tokens = encoder.tokens;
-  const i64 queries = state.queries, rows = frames * queries;
-  const View<float, 2> dy = query_rows(encoder.dx, tokens, queries);
-  const View<float, 2> dnarrow(encoder.dnarrow.data(), {rows, dim});
+  const i64 rows = encoder.frames * state.queries;
+  const View<float, 2> dy = query_rows(encoder.dx, encoder.tokens, state.queries);
+  const View<float, 2> dnarrow(encoder.dnarrow.data(), {rows, config.hidden});
   const View<float, 2> dwide(encoder.dwide.data(), {rows, config.mlp});
   nn::feed_forward_backward(ctx, encoder.precision, feed_forward_of(layer),
                             feed_forward_of(gradient), {}, state.middle, state.feed_forward, dy,
                             true, dy, dnarrow, dwide);
-
-  nn::dense_backward(ctx, encoder.precision, layer.output, gradient.output, state.attended, dy,
-                     dnarrow);
-  const View<float, 2> dqkv(encoder.dwide.data(), {frames * tokens, 3 * dim});
-  const auto part = [&](View<float, 2> joint, i64 index) {
-    return part_of(joint, index, config, frames, tokens, index == 0 ? queries : tokens);
-  };
-  const auto out = heads_of(state.attended, config, frames, queries);
-  const auto dout = heads_of(dnarrow, config, frames, queries);
-  if (state.linear) {
-    linear_attention_backward(ctx, part(state.qkv, 0), part(state.qkv, 1), part(state.qkv, 2), out,
-                              dout, part(dqkv, 0), part(dqkv, 1), part(dqkv, 2));
+  if (state.qkv_bf16) {
+    attention_backward(ctx, config, layer, gradient, state.qkv_bf16, state.attended_bf16, state, dy,
+                       encoder);
   } else {
-    nn::attention_backward(ctx, encoder.precision, part(state.qkv, 0), part(state.qkv, 1),
-                           part(state.qkv, 2), attention_scale(config), false, out, state.log_sum,
-                           dout, part(dqkv, 0), part(dqkv, 1), part(dqkv, 2));
+    attention_backward(ctx, config, layer, gradient, state.qkv, state.attended, state, dy, encoder);
   }
-
-  const View<float, 2> dnormed = encoder.dnarrow;
-  if (queries == tokens) {
-    nn::dense_backward(ctx, encoder.precision, layer.qkv, gradient.qkv, state.normed, dqkv,
-                       dnormed);
-  } else {
-    nn::dense_backward(ctx, encoder.precision, outputs_of(layer.qkv, dim, 3 * dim),
-                       outputs_of(gradient.qkv, dim, 3 * dim), state.normed,
-                       dqkv.slice(1, dim, 3 * dim), dnormed);
-    nn::dense_backward(ctx, encoder.precision, outputs_of(layer.qkv, 0, dim),
-                       outputs_of(gradient.qkv, 0, dim), query_rows(state.normed, tokens, queries),
-                       query_rows(dqkv, tokens, queries).slice(1, 0, dim),
-                       query_rows(dnormed, tokens, queries), true);
-  }
-  layer_norm_backward(ctx, x, layer.before.weight, state.mean, state.rstd, dnormed, true,
+  layer_norm_backward(ctx, x, layer.before.weight, state.mean, state.rstd, encoder.dnarrow, true,
                       encoder.dx, gradient.before.weight, gradient.before.bias);
 }
 
 }  // namespace
 
 TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64 frames,
-                                  Precision precision) {
+                                  Precision precision, Precision kept) {
+  check(kept == Precision::f32 || precision == Precision::bf16,
+        "encoder: rows kept as bf16 need products of bf16");
   TrainingEncoderState state;
   state.precision = precision;
   const i64 dim = config.hidden;
@@ -149,9 +190,14 @@ TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64
     layer.normed = arena.take<float, 2>({rows, dim});
     layer.mean = arena.take<float, 1>({rows});
     layer.rstd = arena.take<float, 1>({rows});
-    layer.qkv = arena.take<float, 2>({rows, 3 * dim});
-    layer.attended = arena.take<float, 2>({query_count, dim});
     layer.linear = config.linear(i);
+    if (kept == Precision::bf16 && !layer.linear) {
+      layer.qkv_bf16 = arena.take<bf16, 2>({rows, 3 * dim});
+      layer.attended_bf16 = arena.take<bf16, 2>({query_count, dim});
+    } else {
+      layer.qkv = arena.take<float, 2>({rows, 3 * dim});
+      layer.attended = arena.take<float, 2>({query_count, dim});
+    }
     if (!layer.linear) layer.log_sum = arena.take<float, 3>({frames, config.heads, layer.queries});
     layer.middle = arena.take<float, 2>({query_count, dim});
     layer.feed_forward = nn::take_feed_forward(arena, query_count, dim, config.mlp, precision);
