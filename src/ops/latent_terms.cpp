@@ -20,6 +20,7 @@ void add_by_time(Context& ctx, double weight, View<const float, 3> slopes, View<
 void round_to(Context& ctx, View<const double, 1> from, View<float, 1> to);
 void weighted_total(Context& ctx, View<const double, 1> weights, View<const double, 1> values,
                     View<double, 1> total);
+void add_weighted(Context& ctx, double weight, View<const double, 1> value, View<double, 1> total);
 void join_mean(Context& ctx, double share, View<const double, 1> newest, View<double, 1> mean);
 }  // namespace cpu
 namespace cuda {
@@ -40,6 +41,7 @@ void add_by_time(Context& ctx, double weight, View<const float, 3> slopes, View<
 void round_to(Context& ctx, View<const double, 1> from, View<float, 1> to);
 void weighted_total(Context& ctx, View<const double, 1> weights, View<const double, 1> values,
                     View<double, 1> total);
+void add_weighted(Context& ctx, double weight, View<const double, 1> value, View<double, 1> total);
 void join_mean(Context& ctx, double share, View<const double, 1> newest, View<double, 1> mean);
 }  // namespace cuda
 
@@ -137,6 +139,12 @@ void weighted_total(Context& ctx, View<const double, 1> weights, View<const doub
             values.contiguous() && total.size(0) == 1,
         "weighted_total: ", weights.size(0), " weights of ", values.size(0), " values");
   ORRERY_ON_DEVICE(ctx, weighted_total, weights, values, total);
+}
+
+void add_weighted(Context& ctx, double weight, View<const double, 1> value, View<double, 1> total) {
+  check(value.size(0) == 1 && total.size(0) == 1, "add_weighted: ", value.size(0),
+        " values for a total of ", total.size(0));
+  ORRERY_ON_DEVICE(ctx, add_weighted, weight, value, total);
 }
 
 void join_mean(Context& ctx, double share, View<const double, 1> newest, View<double, 1> mean) {

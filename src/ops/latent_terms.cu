@@ -232,6 +232,10 @@ __global__ void weighted_total_kernel(Weights weights, i64 count, const double* 
   *total = sum;
 }
 
+__global__ void add_weighted_kernel(double weight, const double* value, double* total) {
+  *total += weight * *value;
+}
+
 __global__ void join_mean_kernel(double share, const double* newest, i64 count, double* mean) {
   const i64 i = thread_index();
   if (i >= count) return;
@@ -336,6 +340,11 @@ void weighted_total(Context& ctx, View<const double, 1> weights, View<const doub
   std::copy_n(weights.data(), weights.size(0), all.of);
   launch(ctx, {"weighted_total", dim3(1), dim3(1)}, weighted_total_kernel, all, weights.size(0),
          values.data(), total.data());
+}
+
+void add_weighted(Context& ctx, double weight, View<const double, 1> value, View<double, 1> total) {
+  launch(ctx, {"add_weighted", dim3(1), dim3(1)}, add_weighted_kernel, weight, value.data(),
+         total.data());
 }
 
 void join_mean(Context& ctx, double share, View<const double, 1> newest, View<double, 1> mean) {

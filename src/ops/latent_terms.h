@@ -68,6 +68,9 @@ void round_to(Context& ctx, View<const double, 1> from, View<float, 1> to);
 void weighted_total(Context& ctx, View<const double, 1> weights, View<const double, 1> values,
                     View<double, 1> total);
 
+// total += weight * value
+void add_weighted(Context& ctx, double weight, View<const double, 1> value, View<double, 1> total);
+
 // mean += share * (newest - mean), and with a share of 1 mean = newest: with shares 1, 1/2, 1/3 ..
 // the mean of all that joined it
 void join_mean(Context& ctx, double share, View<const double, 1> newest, View<double, 1> mean);

@@ -205,6 +205,10 @@ void weighted_total(Context&, View<const double, 1> weights, View<const double, 
   for (i64 i = 0; i < weights.size(0); ++i) total[0] += weights[i] * values[i];
 }
 
+void add_weighted(Context&, double weight, View<const double, 1> value, View<double, 1> total) {
+  total[0] += weight * value[0];
+}
+
 void join_mean(Context&, double share, View<const double, 1> newest, View<double, 1> mean) {
   for (i64 i = 0; i < mean.size(0); ++i) {
     mean[i] = share == 1.0 ? newest[i] : mean[i] + share * (newest[i] - mean[i]);

@@ -108,6 +108,7 @@ const std::pair<const char*, Term> kTerms[] = {
      [](Context& ctx, const Places& p) {
        const std::vector<double> weights = {0.5, -2.0};
        weighted_total(ctx, view1(weights), p.centred.flat(), p.value);
+       add_weighted(ctx, 3.0, p.centred.flat().slice(0, 1, 2), p.value);
        join_mean(ctx, 0.25, p.value, p.dz.flat().slice(0, 0, 1));
        join_mean(ctx, 1.0, p.value, p.dz.flat().slice(0, 1, 2));
      }},

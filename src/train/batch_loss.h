@@ -52,6 +52,18 @@ class BatchLoss {
   virtual double value_and_gradient(Context& ctx, const LossInputs& in, double weight,
                                     const LossSlopes& slopes) = 0;
 
+  // The same with the value [1] left where the context works, so that a device's work goes on
+  // without the host. By default the above, for which the context must be a CPU's: a loss that is
+  // to be computed on a device does both.
+  virtual void measure(Context& ctx, const LossInputs& in, double weight, const LossSlopes& slopes,
+                       View<double, 1> value) {
+    must_be_cpu(ctx, ("the loss " + name()).c_str());
+    value[0] = value_and_gradient(ctx, in, weight, slopes);
+  }
+
+  // Called before anything else: what the loss learns is to live where the context works.
+  // `contents` brings it back.
+  virtual void settle_on(Context& /*ctx*/) {}
   virtual void begin(u64 /*seed*/) {}
   virtual void begin_step(Context&) {}
   virtual void end_step(Context&, const LearningStep&) {}

@@ -28,6 +28,9 @@ class InverseDynamics final : public BatchLoss {
   std::string name() const override { return kName; }
   double value_and_gradient(Context& ctx, const LossInputs& in, double weight,
                             const LossSlopes& slopes) override;
+  void measure(Context& ctx, const LossInputs& in, double weight, const LossSlopes& slopes,
+               View<double, 1> value) override;
+  void settle_on(Context& ctx) override;
   void begin(u64 seed) override;
   void begin_step(Context& ctx) override;
   void end_step(Context& ctx, const LearningStep& step) override;
@@ -39,10 +42,12 @@ class InverseDynamics final : public BatchLoss {
   View<const float, 1> gradient() const { return optimiser_.gradient(); }
 
  private:
-  void make_room(i64 rows);
+  void make_room(const Context& ctx, i64 rows);
+  lewm::Head learned();  // where the context works
   void lay_out(Arena& arena, i64 rows);
 
-  lewm::SideHead head_;
+  mutable lewm::SideHead head_;  // the host's side, brought up to date for who reads it
+  Working parameters_;
   SideOptimiser optimiser_;
 
   // memory of one batch size; P pairs
@@ -50,6 +55,7 @@ class InverseDynamics final : public BatchLoss {
   Block memory_;
   View<float, 2> pairs_;  // [P, 2D]
   lewm::HeadState state_;
+  View<float, 2> wanted_;  // [P, A]
   View<float, 2> guess_;   // [P, A]
   View<float, 2> dguess_;  // [P, A]
   View<float, 2> dpairs_;  // [P, 2D]

@@ -53,12 +53,6 @@ std::vector<AdamWGroup> groups_of(const TrainingSettings& settings, const lewm::
                         : stretches_of(groups, model, settings.weight_decay);
 }
 
-lewm::Weights copy_of(const lewm::Weights& weights) {
-  lewm::Weights copy(weights.config);
-  assign(weights, copy);
-  return copy;
-}
-
 }  // namespace
 
 Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings& settings,
@@ -68,30 +62,56 @@ Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings
       ranks_(ranks),
       share_(ranks.share_of(settings.batch)),
       groups_(groups_of(settings, model)),
-      weights_(model),
-      optimiser_(weights_.moving),
-      state_(model, ranks.part_of(settings.batch).count, settings.num_steps, settings.unroll,
+      weights_(ctx, model),
+      optimiser_(weights_.moving.read()),
+      state_(ctx, model, ranks.part_of(settings.batch).count, settings.num_steps, settings.unroll,
              settings.precision, learns_dynamics(settings)),
-      losses_(settings.losses, LossSizes(state_)) {
-  if (settings.ema_decay > 0) average_.emplace(model);
+      losses_(ctx, settings.losses, LossSizes(state_)),
+      feeder_(ctx) {
+  if (settings.ema_decay > 0) average_.emplace(ctx, model);
+  for (const AddedLoss& added : settings.losses.added) added.loss->settle_on(ctx);
+  if (ctx.device() == Device::cpu) return;
+  check(ranks.size() == 1, "training: ", ranks.size(),
+        " ranks share this run; a CUDA device trains alone");
+  gradient_.settle_on(ctx, optimiser_.gradient);
+  m_.settle_on(ctx, optimiser_.m);
+  v_.settle_on(ctx, optimiser_.v);
+  device_step_.emplace(ctx, DeviceStep::Parts{settings,
+                                              groups_,
+                                              weights_.moving,
+                                              {gradient_.view(optimiser_.gradient),
+                                               m_.view(optimiser_.m), v_.view(optimiser_.v)},
+                                              state_,
+                                              losses_,
+                                              feeder_});
 }
 
 void Learner::begin(BatchSource& source) {
-  if (settings_.initialization == "scaled" && !learns_dynamics(settings_)) {
-    lewm::initialize_scaled(weights_.moving, settings_.seed,
-                            mean_colour(source.training_batch(0).pixels, share_.sums));
-  } else {
-    lewm::initialize(weights_.moving, settings_.seed);
-  }
-  if (average_) assign(weights_.moving, average_->moving);
+  weights_.moving.write([&](lewm::Weights& weights) {
+    if (settings_.initialization == "scaled" && !learns_dynamics(settings_)) {
+      lewm::initialize_scaled(weights, settings_.seed,
+                              mean_colour(source.training_batch(0).pixels, share_.sums));
+    } else {
+      lewm::initialize(weights, settings_.seed);
+    }
+  });
+  begin_average();
   for (const AddedLoss& added : settings_.losses.added) added.loss->begin(settings_.seed);
+}
+
+// the average begins with what learns
+void Learner::begin_average() {
+  if (!average_) return;
+  average_->moving.write([&](lewm::Weights& average) { assign(weights_.moving.read(), average); });
 }
 
 void Learner::begin_with(const std::filesystem::path& file, bool with_optimiser) {
   const std::string where = file.string();
-  lewm::Weights& weights = weights_.moving;
-  assign(lewm::weights_from_tensors(weights.config, read_tensors(file), where), weights);
-  if (average_) assign(weights, average_->moving);
+  const lewm::Config& config = weights_.moving.config();
+  weights_.moving.write([&](lewm::Weights& weights) {
+    assign(lewm::weights_from_tensors(config, read_tensors(file), where), weights);
+  });
+  begin_average();
   if (!with_optimiser) return;
 
   const auto state = read_torch_optimiser(file);
@@ -100,7 +120,7 @@ void Learner::begin_with(const std::filesystem::path& file, bool with_optimiser)
   const auto moments = [&](const TensorMap& named, Tensor& block) {
     std::map<std::string, const Tensor*> found;
     for (const auto& [name, tensor] : named) found[lewm::canonical_name(name)] = &tensor;
-    for (const lewm::TensorSpec& spec : lewm::layout_of(weights.config).specs) {
+    for (const lewm::TensorSpec& spec : lewm::layout_of(config).specs) {
       if (!spec.trained) continue;
       const auto at = found.find(spec.name);
       check(at != found.end(), where, ": the optimiser knows no ", spec.name);
@@ -110,22 +130,25 @@ void Learner::begin_with(const std::filesystem::path& file, bool with_optimiser)
   };
   moments(state->first, optimiser_.m);
   moments(state->second, optimiser_.v);
+  m_.push(optimiser_.m);
+  v_.push(optimiser_.v);
   optimiser_.steps = state->steps;
 }
 
 void Learner::begin_encoder_with(const lewm::Weights& model, const std::string& where) {
-  lewm::Weights& weights = weights_.moving;
-  TensorMap ours = lewm::tensors_from_weights(weights);
-  for (const auto& [name, values] : lewm::tensors_from_weights(model)) {
-    if (name.rfind("encoder.", 0) != 0 && name.rfind("projector.", 0) != 0) continue;
-    const auto at = ours.find(name);
-    check(at != ours.end() && at->second.shape() == values.shape(), where, ": ", name,
-          " has shape ", values.shape(), ", the model to be trained has ",
-          at == ours.end() ? text("none") : text(at->second.shape()));
-    at->second = values.clone();
-  }
-  assign(lewm::weights_from_tensors(weights.config, ours, where), weights);
-  if (average_) assign(weights, average_->moving);
+  weights_.moving.write([&](lewm::Weights& weights) {
+    TensorMap ours = lewm::tensors_from_weights(weights);
+    for (const auto& [name, values] : lewm::tensors_from_weights(model)) {
+      if (name.rfind("encoder.", 0) != 0 && name.rfind("projector.", 0) != 0) continue;
+      const auto at = ours.find(name);
+      check(at != ours.end() && at->second.shape() == values.shape(), where, ": ", name,
+            " has shape ", values.shape(), ", the model to be trained has ",
+            at == ours.end() ? text("none") : text(at->second.shape()));
+      at->second = values.clone();
+    }
+    assign(lewm::weights_from_tensors(weights.config, ours, where), weights);
+  });
+  begin_average();
 }
 
 double Learner::learning_rate(double base) const {
@@ -137,33 +160,43 @@ double Learner::learning_rate(double base) const {
 double Learner::next_learning_rate() const { return learning_rate(settings_.lr); }
 
 StepReport Learner::step(BatchSource& source) {
+  LearningStep learning{.schedule = learning_rate(1.0), .clip = settings_.clip, .share = share_};
+  const StepReport report = device_step_ ? step_on_device(source) : step_on_host(source);
+  if (!report.finite) return report;
+  if (average_) move_average();
+  learning.batches = report.batches;
+  for (const AddedLoss& added : settings_.losses.added) added.loss->end_step(ctx_, learning);
+  return report;
+}
+
+StepReport Learner::step_on_host(BatchSource& source) {
   const StepSettings settings{.losses = settings_.losses,
-                              .adamw = {.lr = static_cast<float>(next_learning_rate()),
-                                        .beta1 = static_cast<float>(settings_.beta1),
-                                        .beta2 = static_cast<float>(settings_.beta2),
-                                        .eps = static_cast<float>(settings_.eps),
-                                        .weight_decay = static_cast<float>(settings_.weight_decay)},
+                              .adamw = adamw_of(settings_, next_learning_rate()),
                               .groups = groups_,
                               .clip = settings_.clip};
   // batches are counted over the whole run: each has windows, directions and masks of its own
   const i64 first = optimiser_.steps * settings_.accumulate;
   StepReport report;
-  LearningStep learning{.schedule = learning_rate(1.0), .clip = settings_.clip, .share = share_};
-  begin_gradient(ctx_, optimiser_);
-  for (const AddedLoss& added : settings_.losses.added) added.loss->begin_step(ctx_);
-  for (i64 i = first; i < first + settings_.accumulate && report.finite; ++i) {
-    draw_directions(settings_.seed, i + 1, losses_.directions());
-    const lewm::PassMode mode{
-        .dropout_seed = settings_.seed, .step = static_cast<u64>(i), .share = share_};
-    add_gradient(ctx_, settings, mode, source.training_batch(i), weights_.moving, state_, losses_,
-                 optimiser_, report);
-  }
-  if (report.finite) update(ctx_, settings, weights_.moving, optimiser_, report, share_.sums);
-  if (report.finite && average_) move_average();
-  learning.batches = report.batches;
-  for (const AddedLoss& added : settings_.losses.added) {
-    if (report.finite) added.loss->end_step(ctx_, learning);
-  }
+  weights_.moving.write([&](lewm::Weights& weights) {
+    begin_gradient(ctx_, optimiser_);
+    for (const AddedLoss& added : settings_.losses.added) added.loss->begin_step(ctx_);
+    for (i64 i = first; i < first + settings_.accumulate && report.finite; ++i) {
+      draw_directions(settings_.seed, i + 1, losses_.directions());
+      const lewm::PassMode mode{
+          .dropout_seed = settings_.seed, .step = static_cast<u64>(i), .share = share_};
+      add_gradient(ctx_, settings, mode, source.training_batch(i), weights, state_, losses_,
+                   optimiser_, report);
+    }
+    if (report.finite) update(ctx_, settings, weights, optimiser_, report, share_.sums);
+  });
+  return report;
+}
+
+StepReport Learner::step_on_device(BatchSource& source) {
+  const auto batch_at = [&](i64 index) { return source.training_batch(index); };
+  const StepReport report = device_step_->run(optimiser_.steps, next_learning_rate(),
+                                              settings_.steps * settings_.accumulate, batch_at);
+  if (report.finite) ++optimiser_.steps;
   return report;
 }
 
@@ -172,11 +205,11 @@ void Learner::move_average() {
   const auto t = static_cast<double>(optimiser_.steps);
   const auto share =
       static_cast<float>(1.0 - std::min(settings_.ema_decay, (1.0 + t) / (10.0 + t)));
-  move_towards(ctx_, share, weights_.moving.parameters.view<float, 1>(),
-               average_->moving.parameters.view<float, 1>());
-  move_towards(ctx_, share, weights_.moving.buffers.view<float, 1>(),
-               average_->moving.buffers.view<float, 1>());
-  average_->moving.batches_tracked = weights_.moving.batches_tracked;
+  WorkingWeights &from = weights_.moving, &to = average_->moving;
+  move_towards(ctx_, share, from.parameters(), to.parameters());
+  move_towards(ctx_, share, from.buffers(), to.buffers());
+  to.batches_tracked() = from.batches_tracked();
+  to.touch();
 }
 
 void Learner::settle(BatchSource& source) {
@@ -187,45 +220,51 @@ void Learner::settle(BatchSource& source) {
 
 void Learner::settle(BatchSource& source, Settling& weights) {
   if (weights.step == optimiser_.steps) return;
-  lewm::Weights copy = copy_of(weights.moving);
+  if (!weights.settled) weights.settled.emplace(ctx_, weights.moving.config());
+  WorkingWeights& copy = *weights.settled;
+  copy.write([&](lewm::Weights& to) { assign(weights.moving.read(), to); });
   // the batches just learnt from
   const i64 next = optimiser_.steps * settings_.accumulate;
   for (i64 i = 0; i < settings_.settle_batches; ++i) {
     const i64 batch = std::max<i64>(0, next - settings_.settle_batches + i);
-    const Batch shown = source.training_batch(batch);
+    const Batch shown = feeder_.show(source.training_batch(batch));
     const lewm::PassMode mode{
         .dropout_seed = settings_.seed, .step = static_cast<u64>(batch), .share = share_};
-    forward(ctx_, copy, state_, mode, shown);
+    forward(ctx_, copy.config(), copy.tensors(), state_, mode, shown);
+    copy.touch();
   }
-  copy.batches_tracked = weights.moving.batches_tracked;
-  weights.settled = std::move(copy);
   weights.step = optimiser_.steps;
 }
 
 ValidationReport Learner::validate(BatchSource& source) {
-  Settling& weights = average_ ? *average_ : weights_;
+  const WorkingWeights& weights = (average_ ? *average_ : weights_).current(optimiser_.steps);
   return train::validate(ctx_, settings_.losses, settings_.seed, settings_.validation_batches,
-                         source, weights.current(optimiser_.steps), state_, losses_, share_);
+                         source, {weights.config(), weights.tensors(), state_, losses_, feeder_},
+                         share_);
 }
 
 LatentSpread Learner::spread() const {
-  Covariance covariance(state_.emb().size(2));
-  covariance.add(state_.emb().as_rows());
+  const i64 width = state_.emb().size(2);
+  const std::vector<float> rows = rows_from(ctx_, state_.emb());
+  Covariance covariance(width);
+  covariance.add({rows.data(), {static_cast<i64>(rows.size()) / width, width}});
   if (share_.sums != nullptr) covariance.add_up(*share_.sums);
   return {covariance.mean_std(), covariance.participation_ratio()};
 }
 
 TensorMap Learner::contents() const {
   TensorMap contents;
-  contents.emplace("parameters", weights_.moving.parameters.clone());
-  contents.emplace("buffers", weights_.moving.buffers.clone());
-  contents.emplace("m", optimiser_.m.clone());
-  contents.emplace("v", optimiser_.v.clone());
+  const lewm::Weights& weights = weights_.moving.read();
+  contents.emplace("parameters", weights.parameters.clone());
+  contents.emplace("buffers", weights.buffers.clone());
+  contents.emplace("m", m_.copy(optimiser_.m));
+  contents.emplace("v", v_.copy(optimiser_.v));
   contents.emplace("steps", tensor_of_count(optimiser_.steps));
-  contents.emplace("batches_tracked", tensor_of_count(weights_.moving.batches_tracked));
+  contents.emplace("batches_tracked", tensor_of_count(weights.batches_tracked));
   if (average_) {
-    contents.emplace("average.parameters", average_->moving.parameters.clone());
-    contents.emplace("average.buffers", average_->moving.buffers.clone());
+    const lewm::Weights& average = average_->moving.read();
+    contents.emplace("average.parameters", average.parameters.clone());
+    contents.emplace("average.buffers", average.buffers.clone());
   }
   for (const AddedLoss& added : settings_.losses.added) {
     for (auto& [name, tensor] : added.loss->contents()) contents.emplace(name, tensor.clone());
@@ -234,18 +273,25 @@ TensorMap Learner::contents() const {
 }
 
 void Learner::restore(const TensorMap& contents, const std::string& where) {
-  restore_tensor(contents, "parameters", where, weights_.moving.parameters);
-  restore_tensor(contents, "buffers", where, weights_.moving.buffers);
+  weights_.moving.write([&](lewm::Weights& weights) {
+    restore_tensor(contents, "parameters", where, weights.parameters);
+    restore_tensor(contents, "buffers", where, weights.buffers);
+    weights.batches_tracked = count_from(contents, "batches_tracked", where);
+  });
   restore_tensor(contents, "m", where, optimiser_.m);
   restore_tensor(contents, "v", where, optimiser_.v);
+  m_.push(optimiser_.m);
+  v_.push(optimiser_.v);
   optimiser_.steps = count_from(contents, "steps", where);
-  weights_.moving.batches_tracked = count_from(contents, "batches_tracked", where);
   if (average_) {
-    restore_tensor(contents, "average.parameters", where, average_->moving.parameters);
-    restore_tensor(contents, "average.buffers", where, average_->moving.buffers);
-    average_->moving.batches_tracked = weights_.moving.batches_tracked;
+    average_->moving.write([&](lewm::Weights& average) {
+      restore_tensor(contents, "average.parameters", where, average.parameters);
+      restore_tensor(contents, "average.buffers", where, average.buffers);
+      average.batches_tracked = weights_.moving.batches_tracked();
+    });
   }
   for (const AddedLoss& added : settings_.losses.added) added.loss->restore(contents, where);
+  if (device_step_) device_step_->begin_anew();
 }
 
 void Learner::take_from_rank_0() {
@@ -258,9 +304,9 @@ void Learner::take_from_rank_0() {
 void Learner::must_agree() const {
   if (ranks_.size() == 1) return;
   ranks_.must_agree(text("the weights of step ", optimiser_.steps),
-                    fingerprint_of(weights_.moving.parameters));
+                    fingerprint_of(weights_.moving.read().parameters));
   ranks_.must_agree(text("the running statistics of step ", optimiser_.steps),
-                    fingerprint_of(weights_.moving.buffers));
+                    fingerprint_of(weights_.moving.read().buffers));
 }
 
 }  // namespace orrery::train

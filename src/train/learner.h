@@ -7,6 +7,7 @@
 
 #include "tensor/tensor.h"
 #include "train/batches.h"
+#include "train/device_step.h"
 #include "train/settings.h"
 #include "train/step.h"
 #include "train/validation.h"
@@ -15,6 +16,10 @@ namespace orrery::train {
 
 // What learns: weights, optimiser, and the memory of a pass and of the losses, taken once. The
 // numbers that a step draws are functions of (seed, step), so there is no generator to save.
+//
+// With a context of a CUDA device all of it lives there, and a step is captured work
+// (device_step.h); weights and moments come back when somebody reads them. What it saves is the
+// same, so a run may begin on one device and go on on another.
 class Learner {
  public:
   // settings must be settled, and their steps resolved: not 0. Each rank learns from its part of
@@ -40,12 +45,17 @@ class Learner {
   i64 steps() const { return optimiser_.steps; }
   // activations and scratch of a pass, planned once
   std::size_t activation_bytes() const { return state_.bytes(); }
+  // On a device: captured work, as it is anyway, or each operation asked for by itself.
+  void capture_from_now_on(bool wanted) {
+    if (device_step_) device_step_->capture_from_now_on(wanted);
+  }
   double next_learning_rate() const;
   // as settled at this step, or as they are
-  const lewm::Weights& weights() const { return weights_.current(optimiser_.steps); }
+  const lewm::Weights& weights() const { return weights_.current(optimiser_.steps).read(); }
+  i64 batches_tracked() const { return weights_.moving.batches_tracked(); }
   // the moving average of the weights, and of their running statistics; null without one
   const lewm::Weights* average() const {
-    return average_ ? &average_->current(optimiser_.steps) : nullptr;
+    return average_ ? &average_->current(optimiser_.steps).read() : nullptr;
   }
   // what stands for the run: the average where there is one
   const lewm::Weights& judged() const { return average_ ? *average() : weights(); }
@@ -61,14 +71,16 @@ class Learner {
  private:
   // weights that learn, and a copy with the statistics of a step
   struct Settling {
-    lewm::Weights moving;
-    std::optional<lewm::Weights> settled;
+    WorkingWeights moving;
+    std::optional<WorkingWeights> settled;
     i64 step = -1;
 
-    explicit Settling(const lewm::Config& model) : moving(model) {}
-    const lewm::Weights& current(i64 now) const { return step == now ? *settled : moving; }
-    lewm::Weights& current(i64 now) { return step == now ? *settled : moving; }
+    Settling(Context& ctx, const lewm::Config& model) : moving(ctx, model) {}
+    const WorkingWeights& current(i64 now) const { return step == now ? *settled : moving; }
   };
+  void begin_average();
+  StepReport step_on_host(BatchSource& source);
+  StepReport step_on_device(BatchSource& source);
   void move_average();
   void settle(BatchSource& source, Settling& weights);
   double learning_rate(double base) const;
@@ -81,8 +93,11 @@ class Learner {
   Settling weights_;
   std::optional<Settling> average_;
   Optimiser optimiser_;
+  Working gradient_, m_, v_;
   lewm::TrainingState state_;
   LossState losses_;
+  Feeder feeder_;
+  std::optional<DeviceStep> device_step_;
 };
 
 }  // namespace orrery::train

@@ -228,7 +228,7 @@ class Trainer {
 
   // not before BatchNorm's running statistics have forgotten where they began: 0.9^50 is 0.5 %
   bool collapsed(const ValidationReport& report) const {
-    if (learner_.weights().batches_tracked < 50) return false;
+    if (learner_.batches_tracked() < 50) return false;
     return !(report.effective_rank >= settings_.min_effective_rank) ||
            !(report.latent_std >= settings_.min_latent_std);
   }

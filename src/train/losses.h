@@ -1,5 +1,6 @@
 #pragma once
 
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -104,14 +105,22 @@ struct LossSizes {
 class LossState {
  public:
   LossState(const LossSettings& settings, const LossSizes& sizes);
+  // the same where the context works
+  LossState(const Context& ctx, const LossSettings& settings, const LossSizes& sizes);
 
   // raw normal draws for SIGReg, to be filled before each call
   View<float, 2> directions() const { return directions_; }  // [D, projections]
   // gradient of the total, as the last call left it
   lewm::LossGradient gradient() const { return {demb_, dpred_, drolled_}; }
+  // the terms in the order of kLossTerms, the total, and the added losses, as the last call of
+  // measure left them where the context works
+  View<const double, 1> values() const { return values_; }
+  View<const double, 1> total() const { return values_.slice(0, kTotalPlace, kTotalPlace + 1); }
+
+  static constexpr i64 kTotalPlace = static_cast<i64>(std::size(kLossTerms));
 
  private:
-  friend LossValues losses(Context&, const LossSettings&, const LossInputs&, LossState&);
+  friend void measure(Context&, const LossSettings&, const LossInputs&, LossState&);
   void lay_out(Arena& arena, const LossSettings& settings);
 
   LossSizes sizes_;
@@ -124,10 +133,18 @@ class LossState {
   View<double, 3> dcentred_;       // [B, T, D]
   View<double, 2> covariance_;     // [D, D]
   View<double, 2> mean_, square_;  // [max(B, T), D]
+  View<double, 1> values_;         // [terms, total, added]
 };
 
-// All terms but SIGReg are summed in double in a fixed order. With a share of a batch every process
+// Fills the state's values and gradient where the context works, without waiting for them. All
+// terms but SIGReg are summed in double in a fixed order. With a share of a batch every process
 // gets the values of the whole batch, and their gradient for its windows. steady
+void measure(Context& ctx, const LossSettings& settings, const LossInputs& in, LossState& state);
+
+// The same values with their names; `values` is the host's.
+LossValues named(const LossSettings& settings, View<const double, 1> values);
+
+// measure, and what it found.
 LossValues losses(Context& ctx, const LossSettings& settings, const LossInputs& in,
                   LossState& state);
 

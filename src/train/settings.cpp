@@ -192,6 +192,14 @@ std::set<std::string> settings_free_to_change() {
 
 bool learns_dynamics(const TrainingSettings& settings) { return settings.learn == "dynamics"; }
 
+AdamW adamw_of(const TrainingSettings& settings, double lr) {
+  return {.lr = static_cast<float>(lr),
+          .beta1 = static_cast<float>(settings.beta1),
+          .beta2 = static_cast<float>(settings.beta2),
+          .eps = static_cast<float>(settings.eps),
+          .weight_decay = static_cast<float>(settings.weight_decay)};
+}
+
 void choose_objective(TrainingSettings& settings, const std::string& name) {
   check(name == "lewm" || name == "pldm", "the objective is \"", name.substr(0, 40),
         "\", lewm or pldm was needed");

@@ -83,6 +83,9 @@ bool learns_dynamics(const TrainingSettings& settings);
 // Beside settings: the name of the recording's environment.
 std::set<std::string> settings_free_to_change();
 
+// AdamW of a step with this learning rate.
+AdamW adamw_of(const TrainingSettings& settings, double lr);
+
 // What an objective starts from; other settings stay. Error: a name other than lewm and pldm.
 //
 //   lewm   prediction 1, SIGReg 0.09

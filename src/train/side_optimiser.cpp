@@ -20,9 +20,17 @@ SideOptimiser::SideOptimiser(std::string name, double lr, double weight_decay,
       m_(Tensor::zeros<float>(parameters.shape())),
       v_(Tensor::zeros<float>(parameters.shape())) {}
 
+void SideOptimiser::settle_on(Context& ctx) {
+  working_gradient_.settle_on(ctx, gradient_);
+  working_m_.settle_on(ctx, m_);
+  working_v_.settle_on(ctx, v_);
+}
+
 void SideOptimiser::begin() {
   m_ = Tensor::zeros<float>(m_.shape());
   v_ = Tensor::zeros<float>(v_.shape());
+  working_m_.push(m_);
+  working_v_.push(v_);
   steps_ = 0;
 }
 
@@ -38,18 +46,20 @@ void SideOptimiser::end_step(Context& ctx, const LearningStep& step, View<float,
   const AdamW adamw{.lr = static_cast<float>(lr_ * step.schedule),
                     .weight_decay = static_cast<float>(weight_decay_)};
   adamw_step(ctx, adamw, {}, steps_, static_cast<float>(share * clipped), gradient(), parameters,
-             m_.view<float, 1>(), v_.view<float, 1>());
+             working_m_.view(m_), working_v_.view(v_));
 }
 
 void SideOptimiser::add_contents(TensorMap& contents) const {
-  contents.emplace(name_ + ".m", m_.clone());
-  contents.emplace(name_ + ".v", v_.clone());
+  contents.emplace(name_ + ".m", working_m_.copy(m_));
+  contents.emplace(name_ + ".v", working_v_.copy(v_));
   contents.emplace(name_ + ".steps", tensor_of_count(steps_));
 }
 
 void SideOptimiser::restore(const TensorMap& contents, const std::string& where) {
   restore_tensor(contents, name_ + ".m", where, m_);
   restore_tensor(contents, name_ + ".v", where, v_);
+  working_m_.push(m_);
+  working_v_.push(v_);
   steps_ = count_from(contents, name_ + ".steps", where);
 }
 

@@ -15,10 +15,16 @@ Optimiser::Optimiser(const lewm::Weights& weights)
 
 void forward(Context& ctx, lewm::Weights& weights, lewm::TrainingState& state,
              const lewm::PassMode& mode, const Batch& batch) {
+  forward(ctx, weights.config, weights.tensors, state, mode, batch);
+  if (mode.training) ++weights.batches_tracked;
+}
+
+void forward(Context& ctx, const lewm::Config& config, const lewm::Tensors& tensors,
+             lewm::TrainingState& state, const lewm::PassMode& mode, const Batch& batch) {
   if (batch.latents) {
-    lewm::forward_from_latents(ctx, weights, state, mode, batch.latents, batch.actions);
+    lewm::forward_from_latents(ctx, config, tensors, state, mode, batch.latents, batch.actions);
   } else {
-    lewm::forward(ctx, weights, state, mode, batch.pixels, batch.actions);
+    lewm::forward(ctx, config, tensors, state, mode, batch.pixels, batch.actions);
   }
 }
 

@@ -33,6 +33,9 @@ struct Batch {
 // The pass of the model over a batch, from what it holds.
 void forward(Context& ctx, lewm::Weights& weights, lewm::TrainingState& state,
              const lewm::PassMode& mode, const Batch& batch);
+// The same for tensors that somebody else keeps; counts no batch.
+void forward(Context& ctx, const lewm::Config& config, const lewm::Tensors& tensors,
+             lewm::TrainingState& state, const lewm::PassMode& mode, const Batch& batch);
 
 struct StepReport {
   LossValues losses;         // mean over the batches of the step

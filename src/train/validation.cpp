@@ -63,23 +63,35 @@ double Covariance::participation_ratio() const {
   return square > 0 ? trace * trace / square : 0.0;
 }
 
+std::vector<float> rows_from(Context& ctx, View<const float, 3> latents) {
+  std::vector<float> rows(static_cast<std::size_t>(latents.numel()));
+  ctx.download(rows.data(), latents.data(), rows.size() * sizeof(float));
+  return rows;
+}
+
 ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, i64 batches,
-                          BatchSource& source, lewm::Weights& weights, lewm::TrainingState& state,
-                          LossState& loss_state, const BatchShare& share) {
+                          BatchSource& source, const Examined& examined, const BatchShare& share) {
   ValidationReport report;
-  Covariance covariance(state.emb().size(2));
-  draw_directions(seed, 0, loss_state.directions());
+  lewm::TrainingState& state = examined.state;
+  const i64 width = state.emb().size(2);
+  Covariance covariance(width);
+  const View<float, 2> directions = examined.losses.directions();
+  std::vector<float> drawn(static_cast<std::size_t>(directions.numel()));
+  draw_directions(seed, 0, View<float, 2>(drawn.data(), directions.sizes()));
+  ctx.upload(directions.data(), drawn.data(), drawn.size() * sizeof(float));
   for (i64 index = 0; index < batches; ++index) {
-    const Batch batch = source.validation_batch(index);
-    forward(ctx, weights, state, {.training = false, .share = share}, batch);
+    const Batch batch = examined.feeder.show(source.validation_batch(index));
+    forward(ctx, examined.config, examined.tensors, state, {.training = false, .share = share},
+            batch);
     const LossInputs in = {.emb = state.emb(),
                            .pred = state.pred(),
                            .rolled = state.rolled(),
                            .actions = batch.actions,
                            .observations = batch.observations,
                            .share = share};
-    add_to_mean(report.losses, losses(ctx, settings, in, loss_state), index + 1);
-    covariance.add(state.emb().as_rows());
+    add_to_mean(report.losses, losses(ctx, settings, in, examined.losses), index + 1);
+    const std::vector<float> rows = rows_from(ctx, state.emb());
+    covariance.add({rows.data(), {static_cast<i64>(rows.size()) / width, width}});
   }
   if (share.sums != nullptr) covariance.add_up(*share.sums);
   report.latent_std = covariance.mean_std();
@@ -87,9 +99,12 @@ ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, 
   return report;
 }
 
+u64 directions_stream(i64 step) {
+  return mix(static_cast<u64>(Stream::sigreg_directions), static_cast<u64>(step));
+}
+
 void draw_directions(u64 seed, i64 step, View<float, 2> directions) {
-  const u64 stream = mix(static_cast<u64>(Stream::sigreg_directions), static_cast<u64>(step));
-  fill_normal(seed, stream, 0, directions.numel(), directions.data());
+  fill_normal(seed, directions_stream(step), 0, directions.numel(), directions.data());
 }
 
 }  // namespace orrery::train

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "train/batches.h"
+#include "train/feeder.h"
 #include "train/step.h"
 
 namespace orrery::train {
@@ -37,14 +38,28 @@ class Covariance {
   std::vector<double> sums_, products_;
 };
 
+// What is validated: weights, with the memory of a pass and of the losses.
+struct Examined {
+  const lewm::Config& config;
+  const lewm::Tensors& tensors;  // where the context works, as all that follows
+  lewm::TrainingState& state;
+  LossState& losses;
+  Feeder& feeder;
+};
+
 // Batches 0 .. batches-1 of the source through the model with running statistics and without
 // dropout. The directions are those of `seed` and step 0, so that reports compare. With a share the
 // batches are the whole ones, and every process gets the same report. steady
 ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, i64 batches,
-                          BatchSource& source, lewm::Weights& weights, lewm::TrainingState& state,
-                          LossState& losses, const BatchShare& share = {});
+                          BatchSource& source, const Examined& examined,
+                          const BatchShare& share = {});
 
-// SIGReg's directions of an optimiser step. exact
+// What a covariance is taken of, on the host: rows that lie where the context works.
+std::vector<float> rows_from(Context& ctx, View<const float, 3> latents);
+
+// SIGReg's directions of an optimiser step: the stream they are drawn from, and the draws, on the
+// host. exact
+u64 directions_stream(i64 step);
 void draw_directions(u64 seed, i64 step, View<float, 2> directions);
 
 }  // namespace orrery::train

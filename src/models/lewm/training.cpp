@@ -1,7 +1,6 @@
 #include "models/lewm/training.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/random.h"
 #include "nn/dense.h"
@@ -12,24 +11,17 @@ namespace orrery::lewm {
 namespace {
 
 // every pass of a rollout draws masks of its own
+u64 step_of_pass(u64 step, std::size_t pass) { return pass == 0 ? step : mix(step, pass); }
+
 PredictorDropout predictor_dropout(const PredictorConfig& config, const PassMode& mode,
                                    std::size_t pass) {
   if (!mode.training) return {};
-  const u64 step = pass == 0 ? mode.step : mix(mode.step, pass);
-  return {config.dropout, config.embedding_dropout, mode.dropout_seed, step, mode.share.first};
-}
-
-// all blocks of a window but the last, which leads out of it; what is not a number counts as 0
-void take_actions(Context& ctx, View<const float, 3> action, View<float, 2> rows) {
-  const i64 kept = action.size(1) - 1;
-  ctx.parallel_ranges(rows.size(0), 256, [&](i64 begin, i64 end, int) {
-    for (i64 row = begin; row < end; ++row) {
-      for (i64 a = 0; a < rows.size(1); ++a) {
-        const float value = action(row / kept, row % kept, a);
-        rows(row, a) = std::isnan(value) ? 0.0f : value;
-      }
-    }
-  });
+  const u64* streams = mode.streams == nullptr
+                           ? nullptr
+                           : mode.streams + pass * static_cast<std::size_t>(mask_count(config));
+  return {config.dropout,    config.embedding_dropout,
+          mode.dropout_seed, step_of_pass(mode.step, pass),
+          mode.share.first,  streams};
 }
 
 }  // namespace
@@ -43,8 +35,24 @@ i64 frames_needed(const PredictorConfig& config, const Unroll& unroll) {
                            : std::max(config.window + 1, context + unroll.steps);
 }
 
+std::vector<u64> dropout_streams(const PredictorConfig& config, const Unroll& unroll, u64 step) {
+  std::vector<u64> streams;
+  for (i64 pass = 0; pass < unroll.steps; ++pass) {
+    const u64 of_pass = step_of_pass(step, static_cast<std::size_t>(pass));
+    for (i64 mask = 0; mask < mask_count(config); ++mask) {
+      streams.push_back(mask_stream(of_pass, mask));
+    }
+  }
+  return streams;
+}
+
 TrainingState::TrainingState(const Config& config, i64 windows, i64 frames, const Unroll& unroll,
                              Precision precision, bool from_latents)
+    : TrainingState(Context({.threads = 1}), config, windows, frames, unroll, precision,
+                    from_latents) {}
+
+TrainingState::TrainingState(const Context& ctx, const Config& config, i64 windows, i64 frames,
+                             const Unroll& unroll, Precision precision, bool from_latents)
     : windows_(windows),
       frames_(frames),
       width_(config.latent()),
@@ -64,7 +72,7 @@ TrainingState::TrainingState(const Config& config, i64 windows, i64 frames, cons
         context_ + steps_, ", these have ", frames);
   Arena measure;
   lay_out(measure, config);
-  memory_ = Block(measure.used());
+  memory_ = Block(ctx, measure.used());
   Arena arena(memory_);
   lay_out(arena, config);
 }
@@ -114,9 +122,9 @@ View<float, 3> TrainingState::newest(View<float, 3> of_pass, std::size_t index) 
 
 // Pass `index` of the predictor: latents of the context, then what the passes before have
 // predicted.
-void TrainingState::predict(Context& ctx, const Weights& weights, std::size_t index) {
+void TrainingState::predict(Context& ctx, const Config& config, const Tensors& tensors,
+                            std::size_t index) {
   Pass& pass = passes_[index];
-  const Config& config = weights.config;
   View<const float, 3> latents = emb().slice(1, 0, pass.seen);
   if (index > 0) {
     const i64 given = std::max<i64>(0, context_ - pass.first);
@@ -136,22 +144,22 @@ void TrainingState::predict(Context& ctx, const Weights& weights, std::size_t in
              .slice(1, pass.first, pass.first + pass.seen),
          pass.condition.reshaped<3>({windows_, pass.seen, width}));
   }
-  predictor_forward(ctx, config.predictor, weights.tensors.predictor,
+  predictor_forward(ctx, config.predictor, tensors.predictor,
                     predictor_dropout(config.predictor, mode_, index), latents, pass.condition,
                     pass.predictor);
-  head_forward(ctx, config.pred_proj, weights.tensors.pred_proj, mode_.training,
+  head_forward(ctx, config.pred_proj, tensors.pred_proj, mode_.training,
                mode_.share.times(pass.seen), pass.predictor.output, pass.pred_proj,
                pass.pred.as_rows());
 }
 
-void TrainingState::predict_backward(Context& ctx, const Weights& weights, const Tensors& gradient,
-                                     std::size_t index, View<const float, 2> dpred) {
+void TrainingState::predict_backward(Context& ctx, const Config& config, const Tensors& tensors,
+                                     const Tensors& gradient, std::size_t index,
+                                     View<const float, 2> dpred) {
   Pass& pass = passes_[index];
-  const Config& config = weights.config;
-  head_backward(ctx, config.pred_proj, weights.tensors.pred_proj, gradient.pred_proj,
+  head_backward(ctx, config.pred_proj, tensors.pred_proj, gradient.pred_proj,
                 mode_.share.times(pass.seen), pass.predictor.output, pass.pred_proj, dpred,
                 pass.dpredicted);
-  predictor_backward(ctx, config.predictor, weights.tensors.predictor, gradient.predictor,
+  predictor_backward(ctx, config.predictor, tensors.predictor, gradient.predictor,
                      predictor_dropout(config.predictor, mode_, index), pass.condition,
                      pass.dpredicted, pass.predictor);
 
@@ -174,25 +182,27 @@ void TrainingState::predict_backward(Context& ctx, const Weights& weights, const
   }
 }
 
-void TrainingState::imagine(Context& ctx, Weights& weights, View<const float, 3> action) {
-  const ActionEncoder& encoder = weights.tensors.action;
-  const i64 numbers = weights.config.action.input;
+void TrainingState::imagine(Context& ctx, const Config& config, const Tensors& tensors,
+                            View<const float, 3> action) {
+  const ActionEncoder& encoder = tensors.action;
+  const i64 numbers = config.action.input;
   check(action.size(0) == windows_ && action.size(1) == frames_ && action.size(2) == numbers,
         "training: actions are ", action.shape(), ", needed (", windows_, ", ", frames_, ", ",
         numbers, ")");
-  take_actions(ctx, action, action_);
+  // all blocks of a window but the last, which leads out of it; what is not a number counts as 0
+  copy_numbers(ctx, action.slice(1, 0, frames_ - 1),
+               action_.reshaped<3>({windows_, frames_ - 1, numbers}));
   nn::dense(ctx, precision_, encoder.smooth, action_, smooth_);
   nn::dense(ctx, precision_, encoder.up, smooth_, action_wide_);
   activate(ctx, Activation::silu, action_wide_.flat(), action_active_.flat());
   nn::dense(ctx, precision_, encoder.down, action_active_, action_emb_);
 
   for (std::size_t i = 0; i < passes_.size(); ++i) {
-    predict(ctx, weights, i);
+    predict(ctx, config, tensors, i);
     if (i == 0) continue;
     const i64 at = static_cast<i64>(i) - 1;
     copy(ctx, newest(passes_[i].pred, i), rolled_.slice(1, at, at + 1));
   }
-  if (mode_.training) ++weights.batches_tracked;
 }
 
 View<float, 2> TrainingState::daction_emb() const {
@@ -201,8 +211,12 @@ View<float, 2> TrainingState::daction_emb() const {
 
 void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMode& mode,
              View<const u8, 5> pixels, View<const float, 3> action) {
-  const Config& config = weights.config;
-  const Tensors& tensors = weights.tensors;
+  forward(ctx, weights.config, weights.tensors, state, mode, pixels, action);
+  if (mode.training) ++weights.batches_tracked;
+}
+
+void forward(Context& ctx, const Config& config, const Tensors& tensors, TrainingState& state,
+             const PassMode& mode, View<const u8, 5> pixels, View<const float, 3> action) {
   const i64 windows = state.windows_, frames = state.frames_;
   check(pixels.size(0) == windows && pixels.size(1) == frames && pixels.size(4) == 3,
         "training: pixels are ", pixels.shape(), ", needed (", windows, ", ", frames, ", H, W, 3)");
@@ -214,24 +228,34 @@ void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMod
                   state.encoder_);
   head_forward(ctx, config.projector, tensors.projector, mode.training, mode.share.times(frames),
                state.encoder_.cls, state.projector_, state.emb_);
-  state.imagine(ctx, weights, action);
+  state.imagine(ctx, config, tensors, action);
 }
 
 void forward_from_latents(Context& ctx, Weights& weights, TrainingState& state,
                           const PassMode& mode, View<const float, 3> latents,
+                          View<const float, 3> action) {
+  forward_from_latents(ctx, weights.config, weights.tensors, state, mode, latents, action);
+  if (mode.training) ++weights.batches_tracked;
+}
+
+void forward_from_latents(Context& ctx, const Config& config, const Tensors& tensors,
+                          TrainingState& state, const PassMode& mode, View<const float, 3> latents,
                           View<const float, 3> action) {
   check(state.from_latents_, "training: this state is for passes from pixels");
   check(latents.sizes() == state.emb().sizes(), "training: latents are ", latents.shape(),
         ", needed ", state.emb().shape());
   state.mode_ = mode;
   copy(ctx, latents, state.emb_.reshaped<3>({state.windows_, state.frames_, state.width_}));
-  state.imagine(ctx, weights, action);
+  state.imagine(ctx, config, tensors, action);
 }
 
 void backward(Context& ctx, const Weights& weights, TrainingState& state, const LossGradient& loss,
               const Tensors& gradient) {
-  const Config& config = weights.config;
-  const Tensors& tensors = weights.tensors;
+  backward(ctx, weights.config, weights.tensors, state, loss, gradient);
+}
+
+void backward(Context& ctx, const Config& config, const Tensors& tensors, TrainingState& state,
+              const LossGradient& loss, const Tensors& gradient) {
   check(state.mode_.training, "backward: the last forward pass was not a training pass");
   check(loss.emb.sizes() == state.emb().sizes() && loss.pred.sizes() == state.pred().sizes(),
         "backward: gradients are ", loss.emb.shape(), " and ", loss.pred.shape(), ", needed ",
@@ -244,7 +268,7 @@ void backward(Context& ctx, const Weights& weights, TrainingState& state, const 
   // a latent is used by the loss and by every pass that saw it
   copy(ctx, loss.emb, state.demb_.reshaped<3>({state.windows_, state.frames_, state.width_}));
   if (passes == 1) {
-    state.predict_backward(ctx, weights, gradient, 0, loss.pred.as_rows());
+    state.predict_backward(ctx, config, tensors, gradient, 0, loss.pred.as_rows());
   } else {
     fill(ctx, 0.0f, state.daction_emb_.flat());
     copy(ctx, loss.pred, state.passes_[0].dpred);
@@ -254,7 +278,7 @@ void backward(Context& ctx, const Weights& weights, TrainingState& state, const 
       copy(ctx, loss.rolled.slice(1, at, at + 1), state.newest(state.passes_[i].dpred, i));
     }
     for (std::size_t i = passes; i-- > 0;) {
-      state.predict_backward(ctx, weights, gradient, i, state.passes_[i].dpred.as_rows());
+      state.predict_backward(ctx, config, tensors, gradient, i, state.passes_[i].dpred.as_rows());
     }
   }
 

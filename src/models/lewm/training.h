@@ -41,10 +41,17 @@ struct PassMode {
   bool training = true;
   u64 dropout_seed = 0;
   u64 step = 0;  // each step draws its own dropout masks
+  // CUDA only: the masks' streams (dropout_streams) lie here, in the device's memory, and are read
+  // when a mask is drawn, so that a captured pass draws others each time; step is not used then
+  const u64* streams = nullptr;
   // Which windows of the batch are here. Masks and BatchNorm's statistics are those of the batch,
   // so that parts of it come to what the whole does.
   BatchShare share = {};
 };
+
+// The streams that the masks of a training pass are drawn from, as kernels find them: those of each
+// pass of the predictor. exact
+std::vector<u64> dropout_streams(const PredictorConfig& config, const Unroll& unroll, u64 step);
 
 // The gradient of a loss with respect to what a pass gives, all contiguous; `rolled` only where
 // there is more than one step.
@@ -61,6 +68,10 @@ class TrainingState {
   // encoder
   TrainingState(const Config& config, i64 windows, i64 frames, const Unroll& unroll = {},
                 Precision precision = Precision::f32, bool from_latents = false);
+  // the same where the context works
+  TrainingState(const Context& ctx, const Config& config, i64 windows, i64 frames,
+                const Unroll& unroll = {}, Precision precision = Precision::f32,
+                bool from_latents = false);
 
   i64 windows() const { return windows_; }
   i64 frames() const { return frames_; }
@@ -73,11 +84,11 @@ class TrainingState {
   View<const float, 3> rolled() const { return rolled_; }
 
  private:
-  friend void forward(Context&, Weights&, TrainingState&, const PassMode&, View<const u8, 5>,
-                      View<const float, 3>);
-  friend void forward_from_latents(Context&, Weights&, TrainingState&, const PassMode&,
-                                   View<const float, 3>, View<const float, 3>);
-  friend void backward(Context&, const Weights&, TrainingState&, const LossGradient&,
+  friend void forward(Context&, const Config&, const Tensors&, TrainingState&, const PassMode&,
+                      View<const u8, 5>, View<const float, 3>);
+  friend void forward_from_latents(Context&, const Config&, const Tensors&, TrainingState&,
+                                   const PassMode&, View<const float, 3>, View<const float, 3>);
+  friend void backward(Context&, const Config&, const Tensors&, TrainingState&, const LossGradient&,
                        const Tensors&);
 
   // One call of the predictor, on frames first .. first + seen - 1.
@@ -93,10 +104,11 @@ class TrainingState {
   };
   void lay_out(Arena& arena, const Config& config);
   // actions, and every pass of the predictor, once emb is there
-  void imagine(Context& ctx, Weights& weights, View<const float, 3> action);
-  void predict(Context& ctx, const Weights& weights, std::size_t index);
-  void predict_backward(Context& ctx, const Weights& weights, const Tensors& gradient,
-                        std::size_t index, View<const float, 2> dpred);
+  void imagine(Context& ctx, const Config& config, const Tensors& tensors,
+               View<const float, 3> action);
+  void predict(Context& ctx, const Config& config, const Tensors& tensors, std::size_t index);
+  void predict_backward(Context& ctx, const Config& config, const Tensors& tensors,
+                        const Tensors& gradient, std::size_t index, View<const float, 2> dpred);
   // the prediction that pass `index` adds to the rollout: of frame context + index
   View<float, 3> newest(View<float, 3> of_pass, std::size_t index) const;
   View<float, 2> daction_emb() const;
@@ -127,13 +139,21 @@ class TrainingState {
 //   action   [B, T, A] contiguous, z-scored; NaN is read as 0; the last block of a window is not
 //   used
 //
+// All of it lies where the context works.
+//
 // tolerant; steady: the same bits for any number of threads
 void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMode& mode,
              View<const u8, 5> pixels, View<const float, 3> action);
+// The same for tensors that somebody else keeps; counts no batch.
+void forward(Context& ctx, const Config& config, const Tensors& tensors, TrainingState& state,
+             const PassMode& mode, View<const u8, 5> pixels, View<const float, 3> action);
 
 // The same from latents [B, T, D] that an encoder at rest has given: emb is what came.
 void forward_from_latents(Context& ctx, Weights& weights, TrainingState& state,
                           const PassMode& mode, View<const float, 3> latents,
+                          View<const float, 3> action);
+void forward_from_latents(Context& ctx, const Config& config, const Tensors& tensors,
+                          TrainingState& state, const PassMode& mode, View<const float, 3> latents,
                           View<const float, 3> action);
 
 // Adds to `gradient` (views of a block with the layout of the parameters), given the gradient of a
@@ -143,5 +163,7 @@ void forward_from_latents(Context& ctx, Weights& weights, TrainingState& state,
 // add. steady
 void backward(Context& ctx, const Weights& weights, TrainingState& state, const LossGradient& loss,
               const Tensors& gradient);
+void backward(Context& ctx, const Config& config, const Tensors& tensors, TrainingState& state,
+              const LossGradient& loss, const Tensors& gradient);
 
 }  // namespace orrery::lewm

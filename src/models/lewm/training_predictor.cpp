@@ -1,5 +1,6 @@
 #include "models/lewm/training_predictor.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/random.h"
@@ -36,13 +37,16 @@ i64 elements_of_window(const PredictorConfig& config, i64 frames, Place place) {
   }
 }
 
+constexpr std::size_t kPlaces = 8;  // of a layer, of which some are not used
+
 Dropout mask_of(const PredictorDropout& drop, const PredictorConfig& config, i64 frames,
                 std::size_t layer, Place place) {
-  const u64 stream = mix(static_cast<u64>(Stream::dropout), mix(drop.step, 8 * layer + place));
+  const std::size_t number = kPlaces * layer + place;
   return {.rate = place == on_embedding ? drop.embedding_rate : drop.rate,
           .seed = drop.seed,
-          .stream = stream,
-          .first = drop.first_window * elements_of_window(config, frames, place)};
+          .stream = mask_stream(drop.step, static_cast<i64>(number)),
+          .first = drop.first_window * elements_of_window(config, frames, place),
+          .stream_there = drop.streams == nullptr ? nullptr : drop.streams + number};
 }
 
 View<float, 4> part_of(View<float, 2> qkv, i64 part, const PredictorConfig& config, i64 windows,
@@ -230,6 +234,12 @@ void layer_backward(Context& ctx, const PredictorConfig& config, const Predictor
 }
 
 }  // namespace
+
+i64 mask_count(const PredictorConfig& config) { return static_cast<i64>(kPlaces) * std::max<i64>(1, config.depth); }
+
+u64 mask_stream(u64 step, i64 number) {
+  return mix(static_cast<u64>(Stream::dropout), mix(step, static_cast<u64>(number)));
+}
 
 PredictorState take_predictor(Arena& arena, const PredictorConfig& config, i64 windows, i64 frames,
                               Precision precision) {

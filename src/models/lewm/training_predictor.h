@@ -59,7 +59,13 @@ struct PredictorDropout {
   u64 seed = 0;
   u64 step = 0;
   i64 first_window = 0;  // place in the batch, whose masks these are, of the first window here
+  const u64* streams = nullptr;  // of the masks of this pass, in a CUDA device's memory
 };
+
+// Masks of a pass are numbered; the numbers below mask_count name each of them, and of (step,
+// number) its stream. exact
+i64 mask_count(const PredictorConfig& config);
+u64 mask_stream(u64 step, i64 number);
 
 //   latents     [B, S, input]  last dimension contiguous
 //   condition   [R, input]     contiguous
