@@ -226,6 +226,7 @@ CudaSizes small_sizes() {
   sizes.cem_samples = 32;
   sizes.cem_iterations = 2;
   sizes.environments = 2;
+  sizes.windows = 2;
   return sizes;
 }
 
@@ -233,7 +234,7 @@ TEST(CudaFigures, HaveThePublishedNames) {
   const auto all = cuda_figures();
   for (const char* name :
        {"encode/1/f32", "encode/256/bf16", "encode/256/fp8", "plan/icem1024x5/bf16",
-        "plan/cem300x30/f32", "plan/cem300x30x50env/bf16"}) {
+        "plan/cem300x30/f32", "plan/cem300x30x50env/bf16", "train_step/128/bf16"}) {
     EXPECT_EQ(chosen_figures(all, {name}, false).size(), 1u) << name;
   }
 }
@@ -243,7 +244,7 @@ TEST(CudaFigures, RunAndGiveFiniteNumbers) {
   Context ctx(test::on_cuda());
   const auto all = cuda_figures(small_sizes());
   for (const char* name : {"encode/1/f32", "encode/2/bf16", "rollout_cost/32x5x2env/bf16",
-                           "plan/icem40x5/f32", "plan/cem32x2x2env/bf16"}) {
+                           "plan/icem40x5/f32", "plan/cem32x2x2env/bf16", "train_step/2/f32"}) {
     SCOPED_TRACE(name);
     const auto chosen = chosen_figures(all, {name}, false);
     ASSERT_EQ(chosen.size(), 1u);

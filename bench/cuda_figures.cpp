@@ -10,12 +10,14 @@
 #include "models/lewm/recipe.h"
 #include "plan/cem.h"
 #include "plan/icem.h"
+#include "train/learner.h"
 
 namespace orrery::bench {
 
 namespace {
 
 constexpr i64 kBlocks = 5;          // of a plan, the published horizon
+constexpr i64 kTrainingFrames = 4;  // of a training window
 constexpr i64 kIcemIterations = 5;  // of the runtime that is compared with
 
 // Models that several figures share, one a precision: made when the first of them is timed.
@@ -194,6 +196,66 @@ Figure plan_figure(const Shared& models, const std::string& name, const std::str
           {{text("cuda plan ", peer, " ", name_of(precision))}}};
 }
 
+// Windows that are there already: what reading them costs is a figure of its own.
+class Ready final : public train::BatchSource {
+ public:
+  Ready(const lewm::Config& config, i64 windows)
+      : pixels_(random_bytes(
+            {windows, kTrainingFrames, config.encoder.image_size, config.encoder.image_size, 3},
+            1)),
+        actions_(normal_values({windows, kTrainingFrames, config.action.input}, 2)) {}
+  i64 training_windows() const override { return pixels_.size(0); }
+  i64 validation_windows() const override { return 0; }
+  train::Batch training_batch(i64) override {
+    return {std::as_const(pixels_).view<u8, 5>(), std::as_const(actions_).view<float, 3>(), {}};
+  }
+  train::Batch validation_batch(i64) override { return training_batch(0); }
+
+ private:
+  Tensor pixels_, actions_;
+};
+
+// An optimiser step as `orrery train` takes it: captured work, the next batch's pixels sent to the
+// device meanwhile, the report read by the host.
+Figure train_figure(const lewm::Config& config, i64 windows, Precision precision) {
+  const auto prepare = [=](Context& ctx) {
+    struct Memory {
+      Memory(Context& where, const lewm::Config& model, i64 batch, Precision products)
+          : source(model, batch),
+            settings(settings_of(model, batch, products)),
+            learner(where, model, settings, alone) {}
+      static train::TrainingSettings settings_of(lewm::Config model, i64 batch,
+                                                 Precision products) {
+        train::TrainingSettings chosen;
+        chosen.batch = batch;
+        chosen.precision = products;
+        chosen.steps = i64{1} << 30;  // one batch is always sent ahead
+        train::settle(chosen, model);
+        return chosen;
+      }
+      Ready source;
+      train::TrainingSettings settings;
+      train::Ranks alone;
+      train::Learner learner;
+      train::StepReport report = {};
+    };
+    auto m = std::make_shared<Memory>(ctx, config, windows, precision);
+    m->learner.begin(m->source);
+    // two steps that are asked for plainly, one for each place of the pixels, two that are captured
+    for (int i = 0; i < 4; ++i) m->report = m->learner.step(m->source);
+    Prepared ready;
+    ready.work = training_work(config, windows, kTrainingFrames, m->settings.losses.projections);
+    ready.run = [m] { m->report = m->learner.step(m->source); };
+    ready.check = [m] {
+      check(m->report.finite, "bench: train_step gives the loss ", m->report.losses.total);
+    };
+    return ready;
+  };
+  return {text("train_step/", windows, "/", name_of(precision)),
+          prepare,
+          {{text("cuda train ", windows, " windows ", name_of(precision))}}};
+}
+
 }  // namespace
 
 std::vector<Figure> cuda_figures(const CudaSizes& sizes) {
@@ -231,6 +293,9 @@ std::vector<Figure> cuda_figures(const CudaSizes& sizes) {
                                   text("cem ", cem_name, " ", environments, " environments"),
                                   environments, sizes.cem_samples, sizes.cem_iterations, precision,
                                   cem));
+  }
+  for (const Precision precision : {Precision::f32, Precision::bf16}) {
+    figures.push_back(train_figure(sizes.config, sizes.windows, precision));
   }
   return figures;
 }

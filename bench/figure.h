@@ -44,14 +44,16 @@ std::vector<Figure> folder_figures(const std::string& folder);
 std::vector<Figure> world_figures();
 
 // What a CUDA device is for: the published model's encoder and whole plans, at every precision that
-// is worth it; encode/FRAMES/PRECISION, rollout_cost/..., plan/PLANNER.../PRECISION. Sizes other
-// than the published ones are for tests.
+// is worth it, and a training step; encode/FRAMES/PRECISION, rollout_cost/...,
+// plan/PLANNER.../PRECISION, train_step/WINDOWS/PRECISION. Sizes other than the published ones are
+// for tests.
 struct CudaSizes {
   lewm::Config config = {};
   i64 frames = 256;         // of the large batch
   i64 icem_samples = 1024;  // times 5 iterations
   i64 cem_samples = 300, cem_iterations = 30;
   i64 environments = 50;  // planned in one batch
+  i64 windows = 128;      // of 4 frames in a training step
 };
 std::vector<Figure> cuda_figures(const CudaSizes& sizes = {});
 

@@ -1,11 +1,11 @@
 """Times LeWM in PyTorch on a CUDA device, for tools/gpu/check-all: eager and torch.compile, f32 and bf16.
 
-usage: python3 bench_torch.py [--device cuda] [--minutes 8] [--only encode,icem,cem,envs] [--json out.json] [--tiny]
+usage: python3 bench_torch.py [--device cuda] [--minutes 8] [--only encode,icem,cem,envs,train] [--json out.json] [--tiny]
 
 Figures are medians of synchronised wall time in milliseconds. f32 has TF32 switched off. bf16 is run as autocast, which
 is what the published scripts do, and with the weights themselves in bf16, which is as fast as PyTorch gets. What does not
 fit into the time given is left out, least important last. Encoding begins with normalised floats on the device, which
-is less than the native program does. --tiny: sizes for a look whether this runs at all, on any device.
+is less than the native program does; so does a training step, which has no dropout here either. --tiny: sizes for a look whether this runs at all, on any device.
 """
 import argparse
 import contextlib
@@ -20,7 +20,7 @@ from lewm_torch import random_model
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--device", default="cuda")
 parser.add_argument("--minutes", type=float, default=8.0)
-parser.add_argument("--only", default="encode,icem,cem,envs")
+parser.add_argument("--only", default="encode,icem,cem,envs,train")
 parser.add_argument("--json")
 parser.add_argument("--tiny", action="store_true")
 args = parser.parse_args()
@@ -137,6 +137,53 @@ class Planner:
         return mean.cpu()
 
 
+def training_step(windows, autocast, fast, frames=4):
+    """The published step: both losses, gradient clipped at 1, fused AdamW; floats of pixels on the device already."""
+    model = random_model().to(device).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=1e-3, fused=device.type == "cuda")
+    pixels = torch.randn(windows * frames, 3, 224, 224, device=device)
+    actions = torch.randn(windows, frames, ACTION, device=device)
+    knots = torch.linspace(0, 3, 17, device=device)
+    gauss = torch.exp(-0.5 * knots**2)
+    trapezoid = torch.full_like(knots, 2 * 3 / 16)
+    trapezoid[0] = trapezoid[-1] = 3 / 16
+
+    def loss_of(pixels, actions, directions):
+        with autocast:
+            latents = model.encode(pixels).unflatten(0, (windows, frames))
+            predicted = model.predict(latents[:, :-1], model.act(actions[:, :-1]))
+        latents, predicted = latents.float(), predicted.float()
+        along = (latents.transpose(0, 1) @ (directions / directions.norm(dim=0))).unsqueeze(-1) * knots
+        error = (along.cos().mean(1) - gauss) ** 2 + along.sin().mean(1) ** 2
+        return ((predicted - latents[:, 1:]) ** 2).mean() + 0.09 * ((error @ (trapezoid * gauss)) * windows).mean()
+
+    forward = torch.compile(loss_of, dynamic=False) if fast else loss_of
+
+    def step():
+        optimiser.zero_grad(set_to_none=True)
+        forward(pixels, actions, torch.randn(192, 1024, device=device)).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+
+    return step
+
+
+def training(windows):
+    for name, cast in (("bf16", torch.autocast(device.type, dtype=torch.bfloat16)), ("f32", contextlib.nullcontext())):
+        for fast in (False, True):
+            # built when its turn comes: activations of one way fill half of the memory
+            held = {}
+
+            def step():
+                if not held:
+                    held["run"] = training_step(windows, cast, fast)
+                held["run"]()
+
+            timed(f"cuda train {windows} windows {name} torch{'.compile' if fast else ''}", step,
+                  needs_s=60.0 if fast and not args.tiny else 10.0)
+            torch._dynamo.reset()
+
+
 @torch.inference_mode()
 def main():
     frames, icem_samples, cem_samples, cem_iterations, environments = 256, 1024, 300, 30, 50
@@ -189,6 +236,9 @@ def main():
         every(f"plan cem {cem_samples}x{cem_iterations} {environments} environments",
               lambda way: planner(way, cem_samples, cem_iterations, environments).cem,
               ("bf16 torch", "bf16 torch autocast"), needs_s=20.0)
+    if "train" in only:
+        with torch.inference_mode(False):
+            training(2 if args.tiny else 128)
     if device.type == "cuda":
         results["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
 
