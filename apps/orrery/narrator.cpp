@@ -23,7 +23,9 @@ Narrator::Narrator(std::ostream& out, std::string run, std::string page)
 
 void Narrator::began(i64 parameters, i64 first_step, i64 steps) {
   out_ << "model of " << parameters << " parameters, " << activation_bytes_ / 1000000
-       << " MB of activations, steps " << first_step << " to " << steps << std::endl;
+       << " MB of activations, ";
+  if (device_bytes_ > 0) out_ << device_bytes_ / 1000000 << " MB on the device in all, ";
+  out_ << "steps " << first_step << " to " << steps << std::endl;
   parameters_ = parameters;
   first_ = first_step;
   progress_.emplace("training", steps - first_step, "steps");
@@ -82,6 +84,7 @@ void Narrator::write_page(bool over) {
 
 nlohmann::json Narrator::summary() const {
   nlohmann::json object = {{"parameters", parameters_}, {"activation_bytes", activation_bytes_}};
+  if (device_bytes_ > 0) object["device_bytes"] = device_bytes_;
   if (!measures_.empty()) object["validation"] = measures_;
   if (!logged_) return object;
   object["lr"] = lr_;

@@ -17,7 +17,10 @@ class Narrator : public train::Observer {
   // `run` names the folder of the run; `page` is written while it trains, unless it is empty
   Narrator(std::ostream& out, std::string run, std::string page);
 
-  void planned(std::size_t activation_bytes) override { activation_bytes_ = activation_bytes; }
+  void planned(std::size_t activation_bytes, std::size_t device_bytes) override {
+    activation_bytes_ = activation_bytes;
+    device_bytes_ = device_bytes;
+  }
   void began(i64 parameters, i64 first_step, i64 steps) override;
   void stepped(i64 step, double lr, const train::StepReport& report) override;
   void logged(i64 step, const train::LatentSpread& spread, const train::Pace& pace) override;
@@ -36,7 +39,7 @@ class Narrator : public train::Observer {
   std::ostream& out_;
   std::string run_, page_;
   std::optional<Progress> progress_;
-  std::size_t activation_bytes_ = 0;
+  std::size_t activation_bytes_ = 0, device_bytes_ = 0;
   i64 parameters_ = 0, first_ = 0;
   double lr_ = 0, page_written_s_ = 0;
   train::StepReport report_;

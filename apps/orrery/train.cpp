@@ -27,6 +27,7 @@ struct Options {
   std::optional<i64> steps;
   std::optional<u64> seed;
   std::string precision;
+  std::string device = "cpu";
   int threads = 0;
   RankOptions ranks;
 };
@@ -37,6 +38,16 @@ class Listener : public train::Observer {
   Listener() { stop_requested(); }
   bool wants_to_stop() override { return stop_requested(); }
 };
+
+// where to train; "auto" says why not on a device
+DeviceChoice device_of(const Options& options, const dist::World& world) {
+  std::string reason;
+  const DeviceChoice choice = device_from(options.device, &reason);
+  if (!reason.empty() && world.rank() == 0) {
+    std::cerr << "orrery: training on the CPU: " << reason << "\n";
+  }
+  return choice;
+}
 
 i64 megabytes(std::size_t bytes) { return static_cast<i64>(bytes / 1000000); }
 
@@ -153,7 +164,8 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
   out << options.data << ": " << data.training_windows() << " windows to learn from, "
       << data.validation_windows() << " held out" << std::endl;
 
-  Context ctx({.threads = options.ranks.threads(world, options.threads)});
+  Context ctx({.threads = options.ranks.threads(world, options.threads),
+               .where = device_of(options, world)});
   if (train::learns_dynamics(run.settings)) {
     run.encoder = encode_frames(options, ctx, run, data, world.rank() == 0);
   }
@@ -179,6 +191,7 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
     object["training_windows"] = data.training_windows();
     object["validation_windows"] = data.validation_windows();
     object["precision"] = name_of(run.settings.precision);
+    object["device"] = name_of(ctx.device());
     object["peak_memory_bytes"] = peak_memory_bytes();
     object["settings"] = train::json_from_settings(run.settings);
     std::cout << object.dump() << std::endl;
@@ -236,6 +249,11 @@ void add_train(CLI::App& app, int& result) {
   verb->add_option("--page", options->page,
                    "HTML page of curves, renewed while training (orrery curves draws one later)");
   verb->add_option("--steps", options->steps, "optimiser steps")->check(CLI::PositiveNumber);
+  verb->add_option(
+          "--device", options->device,
+          "where to train: cpu, cuda, cuda:N, or auto (CUDA where it can be used); a run may "
+          "go on on another")
+      ->capture_default_str();
   verb->add_option("--precision", options->precision,
                    "of products: f32, or bf16 with weights, gradients and losses in f32")
       ->check(CLI::IsMember({"f32", "bf16"}));

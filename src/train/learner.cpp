@@ -86,6 +86,18 @@ Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings
                                               feeder_});
 }
 
+std::size_t Learner::device_bytes() const {
+  if (!device_step_) return 0;
+  const lewm::Layout layout = lewm::layout_of(weights_.moving.config());
+  // weights and running statistics, of the average too, gradient and two moments
+  const i64 models = average_ ? 2 : 1;
+  const i64 floats = models * (layout.parameters + layout.buffers) + 3 * layout.parameters;
+  const i64 side = weights_.moving.config().encoder.image_size;
+  const i64 pixels = 2 * state_.windows() * state_.frames() * side * side * 3;
+  return static_cast<std::size_t>(floats) * sizeof(float) + static_cast<std::size_t>(pixels) +
+         state_.bytes() + losses_.bytes();
+}
+
 void Learner::begin(BatchSource& source) {
   weights_.moving.write([&](lewm::Weights& weights) {
     if (settings_.initialization == "scaled" && !learns_dynamics(settings_)) {

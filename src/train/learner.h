@@ -45,6 +45,9 @@ class Learner {
   i64 steps() const { return optimiser_.steps; }
   // activations and scratch of a pass, planned once
   std::size_t activation_bytes() const { return state_.bytes(); }
+  // on a device all that lies there, with both places of the pixels, but for scratch of single
+  // operations; else 0
+  std::size_t device_bytes() const;
   // On a device: captured work, as it is anyway, or each operation asked for by itself.
   void capture_from_now_on(bool wanted) {
     if (device_step_) device_step_->capture_from_now_on(wanted);

@@ -80,7 +80,7 @@ class Trainer {
 
   Outcome run() {
     start();
-    observer_.planned(learner_.activation_bytes());
+    observer_.planned(learner_.activation_bytes(), learner_.device_bytes());
     observer_.began(learner_.weights().parameters.numel(), learner_.steps(), settings_.steps);
     i64 logged = learner_.steps();
     while (learner_.steps() < settings_.steps) {

@@ -16,8 +16,9 @@ namespace orrery::train {
 class Observer {
  public:
   virtual ~Observer() = default;
-  // memory that a pass needs for activations and scratch: one block, before the first step
-  virtual void planned(std::size_t /*activation_bytes*/) {}
+  // memory that a pass needs for activations and scratch: one block, before the first step; and on
+  // a device all that training takes there, but for scratch of single operations
+  virtual void planned(std::size_t /*activation_bytes*/, std::size_t /*device_bytes*/) {}
   virtual void began(i64 /*parameters*/, i64 /*first_step*/, i64 /*steps*/) {}
   virtual void stepped(i64 /*step*/, double /*lr*/, const StepReport&) {}
   // beside a line of metrics.jsonl

@@ -108,6 +108,7 @@ class LossState {
   // the same where the context works
   LossState(const Context& ctx, const LossSettings& settings, const LossSizes& sizes);
 
+  std::size_t bytes() const { return memory_.bytes(); }
   // raw normal draws for SIGReg, to be filled before each call
   View<float, 2> directions() const { return directions_; }  // [D, projections]
   // gradient of the total, as the last call left it

@@ -6,6 +6,7 @@
 
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "ops/test_support.h"
 #include "tests/golden/shared.h"
 #include "train/inverse_dynamics.h"
 #include "train/losses.h"
@@ -56,25 +57,52 @@ struct Golden {
   }
 };
 
-void copy_directions(const Tensor& raw, View<float, 2> directions) {
+void copy_directions(Context& ctx, const Tensor& raw, View<float, 2> directions) {
   ASSERT_EQ(raw.numel(), directions.numel());
-  std::copy_n(raw.data<float>(), raw.numel(), directions.data());
+  ctx.upload(directions.data(), raw.data<float>(), static_cast<std::size_t>(raw.byte_count()));
 }
 
-TEST(GoldenLosses, LewmTotal) {
+// Latents and predictions where a context works, and what was found, for the host.
+class Measured {
+ public:
+  Measured(Context& ctx, const Tensor& z, const Tensor& pred, const LossSettings& settings,
+           const Tensor* directions = nullptr)
+      : ctx_(ctx),
+        z_(ctx, z),
+        pred_(ctx, pred),
+        state_(ctx, settings, {z.size(0), z.size(1), z.size(2)}) {
+    if (directions != nullptr) copy_directions(ctx, *directions, state_.directions());
+    values = losses(ctx, settings,
+                    {z_.view<3>({z.size(0), z.size(1), z.size(2)}),
+                     pred_.view<3>({pred.size(0), pred.size(1), pred.size(2)})},
+                    state_);
+    demb = host(state_.gradient().emb);
+    dpred = host(state_.gradient().pred);
+  }
+  LossValues values;
+  std::vector<float> demb, dpred;
+
+ private:
+  std::vector<float> host(View<const float, 3> there) {
+    std::vector<float> here(static_cast<std::size_t>(there.numel()));
+    ctx_.download(here.data(), there.data(), here.size() * sizeof(float));
+    return here;
+  }
+  Context& ctx_;
+  Placed<float> z_, pred_;
+  LossState state_;
+};
+
+TEST_ON_EVERY_BACKEND(GoldenLosses, LewmTotal) {
   ORRERY_NEEDS_SHARED(folder());
-  Context ctx;
   const Golden golden("lewm_total");
-  const auto emb = golden["emb"].view<float, 3>();
   const LossSettings settings{.projections = golden["projection_raw"].size(1)};
-  LossState state(settings, {emb.size(0), emb.size(1), emb.size(2)});
-  copy_directions(golden["projection_raw"], state.directions());
-  const LossValues values = losses(ctx, settings, {emb, golden["pred"].view<float, 3>()}, state);
-  golden.expect_value("pred_loss", values.prediction);
-  golden.expect_value("sigreg_loss", values.sigreg);
-  golden.expect_value("loss", values.total);
-  golden.expect_values("grad_emb", state.gradient().emb.data());
-  golden.expect_values("grad_pred", state.gradient().pred.data());
+  const Measured found(ctx, golden["emb"], golden["pred"], settings, &golden["projection_raw"]);
+  golden.expect_value("pred_loss", found.values.prediction);
+  golden.expect_value("sigreg_loss", found.values.sigreg);
+  golden.expect_value("loss", found.values.total);
+  golden.expect_values("grad_emb", found.demb.data());
+  golden.expect_values("grad_pred", found.dpred.data());
 }
 
 // the file's names of the terms that PLDM adds
@@ -91,25 +119,21 @@ constexpr struct {
     {"cov_t_loss", &train::LossWeights::cov_time, &LossValues::cov_time},
 };
 
-TEST(GoldenLosses, PldmTermsOneByOne) {
+TEST_ON_EVERY_BACKEND(GoldenLosses, PldmTermsOneByOne) {
   ORRERY_NEEDS_SHARED(folder());
-  Context ctx;
   const Golden golden("pldm");
-  const auto z = golden["z"].view<float, 3>();
   for (const auto& term : kPldmTerms) {
     SCOPED_TRACE(term.name);
     LossSettings settings{.weights = {.prediction = 0, .sigreg = 0}, .projections = 1};
     settings.weights.*term.weight = 1.0;
-    LossState state(settings, {z.size(0), z.size(1), z.size(2)});
-    const LossValues values = losses(ctx, settings, {z, golden["pred"].view<float, 3>()}, state);
-    golden.expect_value(term.name, values.*term.value);
-    golden.expect_values(std::string("grad_z_of_") + term.name, state.gradient().emb.data());
+    const Measured found(ctx, golden["z"], golden["pred"], settings);
+    golden.expect_value(term.name, found.values.*term.value);
+    golden.expect_values(std::string("grad_z_of_") + term.name, found.demb.data());
   }
 }
 
-TEST(GoldenLosses, PldmTotal) {
+TEST_ON_EVERY_BACKEND(GoldenLosses, PldmTotal) {
   ORRERY_NEEDS_SHARED(folder());
-  Context ctx;
   const Golden golden("pldm");
   const auto weights = read_json(folder() / "pldm_weights.json");
   ASSERT_EQ(weights.at("idm_loss").get<double>(), 0.0);  // inverse dynamics has its own optimiser
@@ -120,37 +144,38 @@ TEST(GoldenLosses, PldmTotal) {
     const auto& weight = weights.at(term.name);
     if (weight.is_number()) settings.weights.*term.weight = weight.get<double>();
   }
-  const auto z = golden["z"].view<float, 3>();
-  LossState state(settings, {z.size(0), z.size(1), z.size(2)});
-  const LossValues values = losses(ctx, settings, {z, golden["pred"].view<float, 3>()}, state);
-  golden.expect_value("pred_loss", values.prediction);
-  golden.expect_value("loss", values.total);
-  golden.expect_values("grad_z_of_loss", state.gradient().emb.data());
-  golden.expect_values("grad_pred_of_loss", state.gradient().pred.data());
+  const Measured found(ctx, golden["z"], golden["pred"], settings);
+  golden.expect_value("pred_loss", found.values.prediction);
+  golden.expect_value("loss", found.values.total);
+  golden.expect_values("grad_z_of_loss", found.demb.data());
+  golden.expect_values("grad_pred_of_loss", found.dpred.data());
 }
 
-TEST(GoldenLosses, InverseDynamics) {
+TEST_ON_EVERY_BACKEND(GoldenLosses, InverseDynamics) {
   ORRERY_NEEDS_SHARED(folder());
-  Context ctx;
   const Golden golden("pldm");
-  const auto z = golden["z"].view<float, 3>();
-  const auto actions = golden["action"].view<float, 3>();
-  train::InverseDynamics idm(z.size(2), actions.size(2),
+  const auto sizes = golden["z"].view<float, 3>().sizes();
+  const auto action_sizes = golden["action"].view<float, 3>().sizes();
+  train::InverseDynamics idm(sizes[2], action_sizes[2],
                              {.hidden = golden["idm.net.0.bias"].size(0)});
   const auto layout = lewm::layout_of_head("idm", idm.head().config);
   for (const auto& spec : layout.specs) {
     std::copy_n(golden[spec.name].data<float>(), spec.shape.numel(),
                 idm.head().parameters.data<float>() + spec.offset);
   }
-  std::vector<float> dz(static_cast<std::size_t>(z.numel()));
+  Placed<float> z(ctx, golden["z"]), actions(ctx, golden["action"]), dz(ctx, golden["z"].numel());
+  Placed<double> value(ctx, 1);
+  idm.settle_on(ctx);
   idm.begin_step(ctx);
-  const double value = idm.value_and_gradient(ctx, {.emb = z, .actions = actions}, 1.0,
-                                              {View<float, 3>(dz.data(), z.sizes()), {}, {}});
-  golden.expect_value("idm_loss", value);
-  golden.expect_values("grad_z_of_idm_loss", dz.data());
+  idm.measure(ctx, {.emb = z.view<3>(sizes), .actions = actions.view<3>(action_sizes)}, 1.0,
+              {dz.view<3>(sizes), {}, {}}, value.view<1>({1}));
+  golden.expect_value("idm_loss", value.values()[0]);
+  golden.expect_values("grad_z_of_idm_loss", dz.values().data());
+  std::vector<float> gradient(static_cast<std::size_t>(idm.gradient().numel()));
+  ctx.download(gradient.data(), idm.gradient().data(), gradient.size() * sizeof(float));
   for (const auto& spec : layout.specs) {
     golden.expect_values("grad_idm_of_idm_loss." + spec.name.substr(4),
-                         idm.gradient().data() + spec.offset);
+                         gradient.data() + spec.offset);
   }
 }
 

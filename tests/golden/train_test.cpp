@@ -9,9 +9,13 @@
 #include "io/safetensors.h"
 #include "io/torch_file.h"
 #include "models/lewm/weights.h"
+#include "ops/gradient_clip.h"
+#include "ops/strided.h"
+#include "ops/test_support.h"
 #include "tests/golden/shared.h"
 #include "train/schedule.h"
 #include "train/step.h"
+#include "train/working.h"
 
 namespace orrery {
 namespace {
@@ -52,8 +56,9 @@ bool matches(const std::string& pattern, const std::string& name) {
 // Everything of the folder, and one run of it by our own training step.
 class GoldenTraining {
  public:
-  explicit GoldenTraining(const std::string& run)
-      : settings_(read_json(folder() / "settings.json")),
+  explicit GoldenTraining(const std::string& run, const Context::Options& where = {})
+      : ctx_(where),
+        settings_(read_json(folder() / "settings.json")),
         inputs_(read_safetensors(folder() / "inputs.safetensors")),
         config_(lewm::read_config(folder() / "config.json")),
         weights_(lewm::load_model(start_file())),
@@ -74,6 +79,15 @@ class GoldenTraining {
     schedule_ = {chosen.at("lr").get<double>(), schedule.at("warmup_steps").get<i64>(),
                  schedule.at("max_steps").get<i64>()};
     for (const auto& spec : lewm::layout_of(config_).specs) specs_.emplace(spec.name, spec);
+    working_.write([&](lewm::Weights& weights) {
+      std::copy_n(weights_.parameters.bytes(), weights_.parameters.byte_count(),
+                  weights.parameters.bytes());
+      std::copy_n(weights_.buffers.bytes(), weights_.buffers.byte_count(), weights.buffers.bytes());
+      weights.batches_tracked = weights_.batches_tracked;
+    });
+    gradient_.settle_on(ctx_, optimiser_.gradient);
+    m_.settle_on(ctx_, optimiser_.m);
+    v_.settle_on(ctx_, optimiser_.v);
   }
 
   i64 steps() const { return settings_.at("steps").get<i64>(); }
@@ -90,20 +104,65 @@ class GoldenTraining {
   i64 count(const std::string& name) const { return specs_.at(name).shape.numel(); }
   const train::Optimiser& optimiser() const { return optimiser_; }
   i64 offset(const std::string& name) const { return specs_.at(name).offset; }
-  View<const float, 3> emb() const { return state_.emb(); }
-  View<const float, 3> pred() const { return state_.pred(); }
+  std::vector<float> emb() { return host(state_.emb()); }
+  std::vector<float> pred() { return host(state_.pred()); }
 
   train::StepReport step(i64 index) {
     step_.adamw.lr = static_cast<float>(learning_rate(index));
     const auto directions = inputs_.at("projection_raw").view<float, 3>()[index];
-    std::copy_n(directions.data(), directions.numel(), losses_.directions().data());
+    ctx_.upload(losses_.directions().data(), directions.data(),
+                static_cast<std::size_t>(directions.numel()) * sizeof(float));
     const auto pixels = pixels_.view<u8, 6>()[index];
     const auto actions = actions_.view<float, 4>()[index];
+    if (ctx_.device() == Device::cuda) return step_on_device(index, pixels, actions);
     return train::train_step(ctx_, step_, {.step = static_cast<u64>(index)}, {pixels, actions},
                              weights_, state_, losses_, optimiser_);
   }
 
  private:
+  std::vector<float> host(View<const float, 3> there) {
+    std::vector<float> here(static_cast<std::size_t>(there.numel()));
+    ctx_.download(here.data(), there.data(), here.size() * sizeof(float));
+    return here;
+  }
+
+  // the same on a device, of which the host then gets what the tests look at
+  train::StepReport step_on_device(i64 index, View<const u8, 5> pixels,
+                                   View<const float, 3> actions) {
+    Placed<u8> pixels_there(ctx_, {pixels.data(), static_cast<std::size_t>(pixels.numel())});
+    Placed<float> actions_there(ctx_, {actions.data(), static_cast<std::size_t>(actions.numel())});
+    const View<float, 1> gradient = gradient_.view(optimiser_.gradient);
+    fill(ctx_, 0.0f, gradient);
+    lewm::forward(ctx_, config_, working_.tensors(), state_, {.step = static_cast<u64>(index)},
+                  pixels_there.view<5>(pixels.sizes()), actions_there.view<3>(actions.sizes()));
+    train::StepReport report;
+    report.losses = losses(ctx_, step_.losses,
+                           {.emb = state_.emb(),
+                            .pred = state_.pred(),
+                            .rolled = state_.rolled(),
+                            .actions = actions_there.view<3>(actions.sizes())},
+                           losses_);
+    lewm::backward(ctx_, config_, working_.tensors(), state_, losses_.gradient(),
+                   lewm::bind(config_, gradient.data(), nullptr));
+    Placed<double> clipped(ctx_, 2);
+    gradient_clip(ctx_, gradient, 1.0, step_.clip, losses_.total(), clipped.view<1>({2}));
+    Placed<AdamWStretch> stretches(
+        ctx_, adamw_stretches(step_.adamw, {}, ++optimiser_.steps, gradient.numel()));
+    adamw_step(ctx_, stretches.view<1>({1}), clipped.view<1>({2}), gradient, working_.parameters(),
+               m_.view(optimiser_.m), v_.view(optimiser_.v));
+    report.gradient_norm = clipped.values()[0];
+    ++working_.batches_tracked();
+    working_.touch();
+    weights_.batches_tracked = working_.batches_tracked();
+    const lewm::Weights& now = working_.read();
+    std::copy_n(now.parameters.bytes(), now.parameters.byte_count(), weights_.parameters.bytes());
+    std::copy_n(now.buffers.bytes(), now.buffers.byte_count(), weights_.buffers.bytes());
+    gradient_.pull(optimiser_.gradient);
+    m_.pull(optimiser_.m);
+    v_.pull(optimiser_.v);
+    return report;
+  }
+
   fs::path start_file() const {
     return folder() / settings_.at("start_weights").get<std::string>();
   }
@@ -118,31 +177,45 @@ class GoldenTraining {
   train::StepSettings step_;
   train::Schedule schedule_;
   std::map<std::string, lewm::TensorSpec> specs_;
-  lewm::TrainingState state_{config_, pixels_.size(1), pixels_.size(2)};
-  train::LossState losses_{{.projections = inputs_.at("projection_raw").size(2)},
+  lewm::TrainingState state_{ctx_, config_, pixels_.size(1), pixels_.size(2)};
+  train::LossState losses_{ctx_,
+                           {.projections = inputs_.at("projection_raw").size(2)},
                            {pixels_.size(1), pixels_.size(2), config_.latent()}};
   train::Optimiser optimiser_{weights_};
+  train::WorkingWeights working_{ctx_, config_};
+  train::Working gradient_, m_, v_;
 };
 
-TEST(GoldenTrain, GradientsOfTheFirstStep) {
-  ORRERY_NEEDS_SHARED(folder());
-  GoldenTraining run("official");
+void expect_first_step(const Context::Options& where) {
+  GoldenTraining run("official", where);
   run.step(0);
   const TensorMap expected = read_safetensors(folder() / "step0.safetensors");
   const auto tolerance = read_json(folder() / "tolerance.json").at("step0");
   ASSERT_GT(expected.size(), 2u);
+  const std::vector<float> emb = run.emb(), pred = run.pred();
   for (const auto& [name, tensor] : expected) {
     const bool gradient = name.rfind("grad.", 0) == 0;
     const float* values = gradient        ? run.gradient(name.substr(5))
-                          : name == "emb" ? run.emb().data()
-                                          : run.pred().data();
+                          : name == "emb" ? emb.data()
+                                          : pred.data();
     const double worst = worst_difference(values, tensor.data<float>(), tensor.numel());
     EXPECT_LE(worst, tolerance_of(tolerance.at(name))) << name;
   }
 }
 
-void expect_trace(const std::string& name) {
-  GoldenTraining run(name);
+TEST(GoldenTrain, GradientsOfTheFirstStep) {
+  ORRERY_NEEDS_SHARED(folder());
+  expect_first_step({});
+}
+
+TEST(CudaGoldenTrain, GradientsOfTheFirstStep) {
+  ORRERY_NEEDS_CUDA;
+  ORRERY_NEEDS_SHARED(folder());
+  expect_first_step(test::on_cuda());
+}
+
+void expect_trace(const std::string& name, const Context::Options& where = {}) {
+  GoldenTraining run(name, where);
   const TensorMap trace = read_safetensors(folder() / ("trace_" + name + ".safetensors"));
   const auto all = read_json(folder() / "tolerance.json").at(name);
   const auto& tolerance = all.at("trace");
@@ -215,6 +288,12 @@ TEST(GoldenTrain, FiveSteps) {
     SCOPED_TRACE(name);
     expect_trace(name);
   }
+}
+
+TEST(CudaGoldenTrain, FiveSteps) {
+  ORRERY_NEEDS_CUDA;
+  ORRERY_NEEDS_SHARED(folder());
+  expect_trace("official", test::on_cuda());
 }
 
 // The moments that Lightning saved after the same five steps: where they are put is right when they
