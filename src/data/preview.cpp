@@ -8,6 +8,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/markup.h"
 #include "base/function_ref.h"
 #include "data/summary.h"
 #include "media/gif.h"
@@ -92,14 +93,6 @@ std::string base64(std::span<const u8> bytes) {
     for (std::size_t k = 0; k < 4; ++k) {
       result += k <= left ? kDigits[group >> (18 - 6 * k) & 63] : '=';
     }
-  }
-  return result;
-}
-
-std::string escaped(const std::string& words) {
-  std::string result;
-  for (const char c : words) {
-    result += c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '"' ? "&quot;" : std::string(1, c);
   }
   return result;
 }

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "base/atomic_file.h"
+#include "base/markup.h"
 #include "eval/report_charts.h"
 #include "eval/report_page.h"
 #include "eval/seeds.h"
@@ -23,29 +24,6 @@ constexpr i64 kSheetColumns = 10;
 constexpr i64 kFilmSides[] = {112, 96, 80, 64, 48};
 constexpr std::size_t kFilmBytes = 11u << 20;  // a page of 12 MB still opens at once
 constexpr int kFilmQuality = 78;  // JPEG: dots and walls stay clean at about 30 KB an episode
-
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      default:
-        result += c;
-    }
-  }
-  return result;
-}
 
 std::string base64(std::span<const u8> bytes) {
   static constexpr char kDigits[] =
