@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "media/ffmpeg.h"
+#include "media/film_output.h"
 #include "media/image.h"
 
 namespace orrery {
@@ -156,76 +156,31 @@ void VideoReader::read(i64 begin, i64 end, FunctionRef<void(i64, View<const u8, 
   film.next = end;
 }
 
-struct VideoWriter::Film {
-  std::string name;
-  ffmpeg::Output output;
-  ffmpeg::Codec codec;
+struct VideoWriter::Film : ffmpeg::FilmOutput {
   ffmpeg::Scaler scaler;
-  ffmpeg::Packet packet;
-  ffmpeg::Frame frame;
-  AVStream* stream = nullptr;
-  i64 count = 0;
-
-  void must(int code) const {
-    if (code < 0) fail("cannot write ", name, ": ", words_of(code));
-  }
-
-  void drain() {
-    for (;;) {
-      const int code = avcodec_receive_packet(codec.get(), packet.get());
-      if (code == AVERROR(EAGAIN) || code == AVERROR_EOF) return;
-      must(code);
-      // without it the last frame lasts no time, and players leave it out
-      packet->duration = 1;
-      av_packet_rescale_ts(packet.get(), codec->time_base, stream->time_base);
-      packet->stream_index = stream->index;
-      must(av_interleaved_write_frame(output.get(), packet.get()));
-    }
-  }
 };
 
 VideoWriter::VideoWriter(const std::filesystem::path& path, i64 height, i64 width,
                          const VideoOptions& options)
     : film_(std::make_unique<Film>()) {
-  ffmpeg::quiet();
-  Film& film = *film_;
-  film.name = path.string();
   check(height > 0 && width > 0 && height % 2 == 0 && width % 2 == 0 && height <= kMaxImageSide &&
             width <= kMaxImageSide,
-        "cannot write ", film.name, ": frames of ", width, " x ", height,
+        "cannot write ", path.string(), ": frames of ", width, " x ", height,
         ", even sides are needed");
   const AVCodec* encoder = avcodec_find_encoder_by_name("libx264");
   if (encoder == nullptr) encoder = avcodec_find_encoder(AV_CODEC_ID_H264);
-  check(encoder != nullptr, "cannot write ", film.name, ": FFmpeg has no H.264 encoder here");
-
-  AVFormatContext* made = nullptr;
-  film.must(avformat_alloc_output_context2(&made, nullptr, "mp4", film.name.c_str()));
-  film.output.reset(made);
-  film.codec.reset(avcodec_alloc_context3(encoder));
-  film.packet.reset(av_packet_alloc());
-  film.frame.reset(av_frame_alloc());
-  film.stream = avformat_new_stream(film.output.get(), nullptr);
-  check(film.codec && film.packet && film.frame && film.stream != nullptr, "cannot write ",
-        film.name, ": there is no memory for it");
-
+  check(encoder != nullptr, "cannot write ", path.string(), ": FFmpeg has no H.264 encoder here");
+  Film& film = *film_;
+  film.begin(path, "mp4", encoder, height, width, options.frames_per_second);
   AVCodecContext& codec = *film.codec;
-  codec.width = static_cast<int>(width);
-  codec.height = static_cast<int>(height);
   codec.pix_fmt = AV_PIX_FMT_YUV420P;
-  codec.time_base = {1, options.frames_per_second};
   codec.framerate = {options.frames_per_second, 1};
   codec.gop_size = options.keyframe_every;
   codec.thread_count = 1;  // the same bytes on every machine with this library
-  // no time of writing inside
-  codec.flags |= AV_CODEC_FLAG_BITEXACT;
-  film.output->flags |= AVFMT_FLAG_BITEXACT;
   if ((film.output->oformat->flags & AVFMT_GLOBALHEADER) != 0) {
     codec.flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
   }
   av_opt_set(codec.priv_data, "crf", std::to_string(options.quality).c_str(), 0);
-  film.must(avcodec_open2(&codec, encoder, nullptr));
-  film.must(avcodec_parameters_from_context(film.stream->codecpar, &codec));
-  film.stream->time_base = codec.time_base;
 
   film.frame->format = codec.pix_fmt;
   film.frame->width = codec.width;
@@ -235,36 +190,24 @@ VideoWriter::VideoWriter(const std::filesystem::path& path, i64 height, i64 widt
       codec.width, codec.height, AV_PIX_FMT_RGB24, codec.width, codec.height, codec.pix_fmt,
       SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INP, nullptr, nullptr, nullptr));
   check(film.scaler != nullptr, "cannot write ", film.name, ": FFmpeg cannot convert its frames");
-
-  film.must(avio_open(&film.output->pb, film.name.c_str(), AVIO_FLAG_WRITE));
-  film.must(avformat_write_header(film.output.get(), nullptr));
+  film.open();
 }
 
 VideoWriter::~VideoWriter() = default;
 
 void VideoWriter::add(View<const u8, 3> rgb) {
   Film& film = *film_;
-  check(rgb.size(0) == film.codec->height && rgb.size(1) == film.codec->width && rgb.size(2) == 3 &&
-            rgb.contiguous(),
-        "cannot write ", film.name, ": a frame of another shape than the first");
+  film.check_shape(rgb);
+  check(rgb.contiguous(), "cannot write ", film.name, ": a frame that is a part of another");
   film.must(av_frame_make_writable(film.frame.get()));
   const std::array<const u8*, 1> planes = {rgb.data()};
   const std::array<int, 1> strides = {film.codec->width * 3};
   sws_scale(film.scaler.get(), planes.data(), strides.data(), 0, film.codec->height,
             film.frame->data, film.frame->linesize);
-  film.frame->pts = film.count++;
-  film.must(avcodec_send_frame(film.codec.get(), film.frame.get()));
-  film.drain();
+  film.put();
 }
 
-void VideoWriter::finish() {
-  Film& film = *film_;
-  check(film.count > 0, "cannot write ", film.name, ": it has no frames");
-  film.must(avcodec_send_frame(film.codec.get(), nullptr));
-  film.drain();
-  film.must(av_write_trailer(film.output.get()));
-  film.must(avio_closep(&film.output->pb));
-}
+void VideoWriter::finish() { film_->finish(); }
 
 }  // namespace orrery
 
