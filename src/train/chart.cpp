@@ -6,6 +6,7 @@
 #include <limits>
 #include <sstream>
 
+#include "base/markup.h"
 #include "base/text.h"
 
 namespace orrery::train {
@@ -14,7 +15,7 @@ namespace {
 
 // the drawing's own units; the page scales it
 constexpr double kWidth = 460, kHeight = 240;
-constexpr double kLeft = 58, kRight = 12, kTop = 10, kBottom = 40;
+constexpr double kLeft = 58, kRight = 58, kTop = 10, kBottom = 40;
 constexpr int kColours = 8;
 
 // A range of values and where they lie in the drawing.
@@ -85,6 +86,41 @@ void add_points(std::ostringstream& out, const std::vector<double>& x, const std
   }
 }
 
+// The newest value of each line beside its end. Labels that would overlap move apart, downwards
+// and at the bottom upwards; more lines than colours go without.
+void add_ends(std::ostringstream& out, const Chart& chart, const Axis& across, const Axis& up) {
+  constexpr double kApart = 11, kAside = 44;  // a line of text, and its width
+  struct End {
+    double x, y;
+    const ChartLine* line;
+  };
+  std::vector<End> ends;
+  for (const ChartLine& line : chart.lines) {
+    if (!line.x.empty()) ends.push_back({across.at(line.x.back()), up.at(line.y.back()), &line});
+  }
+  if (ends.size() > kColours) return;
+  std::sort(ends.begin(), ends.end(), [](const End& a, const End& b) { return a.y < b.y; });
+  const auto near = [&](const End& a, const End& b) {
+    return std::abs(a.x - b.x) < kAside && std::abs(a.y - b.y) < kApart;
+  };
+  for (std::size_t i = 1; i < ends.size(); ++i) {
+    for (std::size_t k = 0; k < i; ++k) {
+      if (near(ends[i], ends[k])) ends[i].y = ends[k].y + kApart;
+    }
+  }
+  for (std::size_t i = ends.size(); i-- > 0;) {
+    ends[i].y = std::min(ends[i].y, kHeight - kBottom);
+    for (std::size_t k = i + 1; k < ends.size(); ++k) {
+      if (near(ends[i], ends[k])) ends[i].y = ends[k].y - kApart;
+    }
+  }
+  for (const End& end : ends) {
+    out << "<text class=\"end c" << end.line->colour % kColours << "\" x=\"" << place(end.x + 5)
+        << "\" y=\"" << place(end.y + 4) << "\">" << short_number(end.line->y.back(), 3)
+        << "</text>";
+  }
+}
+
 }  // namespace
 
 std::string svg_of(const Chart& chart, bool* logarithmic) {
@@ -97,7 +133,11 @@ std::string svg_of(const Chart& chart, bool* logarithmic) {
     }
   }
   if (!(x_low <= x_high)) return {};
-  const bool by_powers = y_low > 0 && y_high > 50 * y_low;
+  if (chart.range) {
+    y_low = std::min(y_low, chart.range->first);
+    y_high = std::max(y_high, chart.range->second);
+  }
+  const bool by_powers = !chart.linear && !chart.range && y_low > 0 && y_high > 50 * y_low;
   if (logarithmic != nullptr) *logarithmic = by_powers;
   const Axis across(std::min(0.0, x_low), x_high, false, kLeft, kWidth - kRight);
   const Axis up(y_low, y_high, by_powers, kHeight - kBottom, kTop);
@@ -111,6 +151,8 @@ std::string svg_of(const Chart& chart, bool* logarithmic) {
         << "\" y2=\"" << y << "\"/><text text-anchor=\"end\" x=\"" << kLeft - 6 << "\" y=\""
         << place(up.at(value) + 4) << "\">" << short_number(value) << "</text>";
   }
+  out << "<line class=\"axis\" x1=\"" << kLeft << "\" x2=\"" << kWidth - kRight << "\" y1=\""
+      << kHeight - kBottom << "\" y2=\"" << kHeight - kBottom << "\"/>";
   for (const double value : across.ticks()) {
     out << "<text text-anchor=\"middle\" x=\"" << place(across.at(value)) << "\" y=\""
         << kHeight - kBottom + 16 << "\">" << short_number(value) << "</text>";
@@ -134,50 +176,29 @@ std::string svg_of(const Chart& chart, bool* logarithmic) {
     // few points are measurements of their own
     if (line.x.size() <= 40) {
       for (std::size_t i = 0; i < line.x.size(); ++i) {
-        out << "<circle class=\"dot " << colour << "\" cx=\"" << place(across.at(line.x[i]))
-            << "\" cy=\"" << place(up.at(line.y[i])) << "\" r=\"2.5\"><title>"
-            << short_number(line.x[i]) << ": " << short_number(line.y[i]) << "</title></circle>";
+        out << "<circle class=\"" << (line.dashed ? "line " : "dot ") << colour << "\" cx=\""
+            << place(across.at(line.x[i])) << "\" cy=\"" << place(up.at(line.y[i]))
+            << "\" r=\"2.5\"><title>" << short_number(line.x[i]) << ": " << short_number(line.y[i])
+            << "</title></circle>";
       }
     }
   }
+  add_ends(out, chart, across, up);
   out << "</svg>";
   return out.str();
 }
 
-std::string short_number(double value) {
+std::string short_number(double value, int digits) {
   char characters[32];
   const double size = std::abs(value);
   if (size >= 1e6 && size < 1e9) {
-    std::snprintf(characters, sizeof characters, "%.4gM", value / 1e6);
+    std::snprintf(characters, sizeof characters, "%.*gM", digits, value / 1e6);
   } else if (size >= 1e4 && size < 1e6) {
-    std::snprintf(characters, sizeof characters, "%.4gk", value / 1e3);
+    std::snprintf(characters, sizeof characters, "%.*gk", digits, value / 1e3);
   } else {
-    std::snprintf(characters, sizeof characters, "%.4g", size < 1e-300 ? 0.0 : value);
+    std::snprintf(characters, sizeof characters, "%.*g", digits, size < 1e-300 ? 0.0 : value);
   }
   return characters;
-}
-
-std::string escaped(const std::string& characters) {
-  std::string result;
-  for (const char c : characters) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      default:
-        result += static_cast<unsigned char>(c) < 32 ? ' ' : c;
-    }
-  }
-  return result;
 }
 
 }  // namespace orrery::train

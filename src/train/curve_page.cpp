@@ -4,6 +4,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/markup.h"
 #include "base/text.h"
 #include "train/chart.h"
 #include "train/curves.h"
@@ -26,11 +27,12 @@ body { margin: 0 auto; max-width: 1400px; padding: 1.6rem 1.2rem 4rem; backgroun
   font: 15px/1.5 system-ui, sans-serif }
 h1 { font-size: 1.5rem; margin: 0 0 .3rem } .soft { color: var(--soft) } p { margin: .3rem 0 }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); gap: 1rem; margin: 1rem 0 }
-figure { margin: 0; padding: .7rem .8rem; background: var(--card); border: 1px solid var(--rule); border-radius: 8px }
+figure { display: flex; flex-direction: column; justify-content: space-between; margin: 0; padding: .7rem .8rem; background: var(--card); border: 1px solid var(--rule); border-radius: 8px }
 figcaption { font-size: .86rem; color: var(--soft); display: flex; flex-wrap: wrap; gap: .1rem 1rem }
 figcaption b { color: var(--ink); font-weight: 600 }
 svg { width: 100%; height: auto } svg text { fill: var(--soft); font: 11px system-ui, sans-serif }
-.grid { stroke: var(--rule) } .line { fill: none; stroke-width: 1.8 } .dashed { stroke-dasharray: 5 4 }
+svg .end { font-weight: 600; paint-order: stroke; stroke: var(--card); stroke-width: 3px }
+.grid { stroke: var(--rule) } .axis { stroke: var(--soft) } .line { fill: none; stroke-width: 1.8 } .dashed { stroke-dasharray: 5 4 }
 .band { opacity: .15; stroke: none } .key { display: inline-block; width: 1.3rem; border-top: 3px solid; vertical-align: middle }
 .key.dashed { border-top-style: dashed }
 )css";
@@ -40,8 +42,8 @@ std::string colours() {
   std::ostringstream out;
   for (int i = 0; i < 8; ++i) {
     out << ".line.c" << i << " { stroke: var(--c" << i << ") } .band.c" << i << ", .dot.c" << i
-        << " { fill: var(--c" << i << ") } .key.c" << i << " { border-color: var(--c" << i
-        << ") }\n";
+        << ", svg .end.c" << i << " { fill: var(--c" << i << ") } .key.c" << i
+        << " { border-color: var(--c" << i << ") }\n";
   }
   out << "table { border-collapse: collapse; font-variant-numeric: tabular-nums } .wide { "
          "overflow-x: auto }\nth, td { padding: .2rem 1rem .2rem 0; text-align: left; "
@@ -100,6 +102,13 @@ int rank_of(const std::string& chart) {
   return 50;
 }
 
+// what a chart's numbers count, where its name does not tell
+std::string unit_of(const std::string& chart) {
+  if (chart == "success") return "<span>% of episodes</span>";
+  if (chart == "samples_per_s") return "<span>windows a second</span>";
+  return {};
+}
+
 struct Drawn {
   std::size_t run;
   std::string measure;
@@ -131,23 +140,31 @@ void add_figure(std::ostringstream& out, const std::vector<RunCurves>& runs, con
   Chart chart;
   chart.title = figure.name;
   chart.x_label = options.by_seconds ? "seconds of training" : "step";
+  // a rate that falls to 0 would show its last steps alone
+  chart.linear = figure.name == "lr";
+  if (figure.name == "success") chart.range = {0, 100};
   std::set<std::string> measures;
-  for (const Drawn& curve : figure.curves) measures.insert(curve.measure);
+  bool all_held_out = true;
+  for (const Drawn& curve : figure.curves) {
+    measures.insert(curve.measure);
+    all_held_out = all_held_out && curve.measure.rfind(kHeldOut, 0) == 0;
+  }
   // one run: colours tell numbered measures apart; several: they tell runs apart
   std::map<std::string, int> colours;
   std::ostringstream legend;
   for (const Drawn& curve : figure.curves) {
     const bool held_out = curve.measure.rfind(kHeldOut, 0) == 0;
     const std::string plain = held_out ? curve.measure.substr(kHeldOut.size()) : curve.measure;
-    const std::string key = runs.size() > 1 ? std::to_string(curve.run) : plain;
-    const int colour = colours.emplace(key, static_cast<int>(colours.size())).first->second;
+    const int colour = runs.size() > 1
+                           ? static_cast<int>(curve.run)
+                           : colours.emplace(plain, static_cast<int>(colours.size())).first->second;
     ChartLine line = line_of(*curve.points, options.by_seconds);
     line.colour = colour;
     line.dashed = held_out;
     chart.lines.push_back(std::move(line));
     std::string what = runs.size() > 1 ? runs[curve.run].name : std::string();
     if (plain != figure.name) what += text(what.empty() ? "" : ", ", plain);
-    if (held_out) what += what.empty() ? "held out" : ", held out";
+    if (held_out && !all_held_out) what += what.empty() ? "held out" : ", held out";
     if (what.empty()) what = measures.size() > 1 ? "training" : "";
     if (what.empty()) continue;
     legend << "<span><span class=\"key c" << colour % 8 << (held_out ? " dashed" : "")
@@ -156,8 +173,10 @@ void add_figure(std::ostringstream& out, const std::vector<RunCurves>& runs, con
   bool logarithmic = false;
   const std::string drawing = svg_of(chart, &logarithmic);
   if (drawing.empty()) return;
-  out << "<figure><figcaption><b>" << escaped(figure.name) << (logarithmic ? ", by powers" : "")
-      << "</b>" << legend.str() << "</figcaption>" << drawing << "</figure>\n";
+  out << "<figure><figcaption><b>" << escaped(figure.name) << "</b>"
+      << (all_held_out ? "<span>held out</span>" : "") << unit_of(figure.name)
+      << (logarithmic ? "<span>logarithmic</span>" : "") << legend.str() << "</figcaption>"
+      << drawing << "</figure>\n";
 }
 
 void add_table(std::ostringstream& out, const std::vector<RunCurves>& runs) {

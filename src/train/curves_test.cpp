@@ -143,6 +143,11 @@ TEST_F(Curves, SeveralRunsAreToldApartByColour) {
   EXPECT_THAT(html, HasSubstr("<span class=\"key c0\"></span> first"));
   EXPECT_THAT(html, HasSubstr("<span class=\"key c1\"></span> second"));
   EXPECT_THAT(html, HasSubstr("class=\"line c1\""));
+  // a run keeps its colour where it is alone
+  second.measures["sigreg"] = {{1, 1, 3.0}};
+  const std::string more = page({first, second});
+  EXPECT_THAT(more.substr(more.find("<b>sigreg</b>")), HasSubstr("<span class=\"key c1\"></span>"));
+  EXPECT_THAT(more.substr(more.find("<b>sigreg</b>")), Not(HasSubstr("key c0")));
   EXPECT_THAT(message_of([&] { page({}); }), HasSubstr("no run"));
 }
 
@@ -153,7 +158,9 @@ TEST_F(Curves, NumberedMeasuresShareAChart) {
   }
   const std::string html = page({run});
   EXPECT_THAT(html, HasSubstr("<b>horizon</b>"));
-  EXPECT_THAT(html, HasSubstr("horizon_2, held out"));
+  // held out all of them: told once
+  EXPECT_THAT(html, HasSubstr("<b>horizon</b><span>held out</span>"));
+  EXPECT_THAT(html, Not(HasSubstr("horizon_2, held out")));
   EXPECT_THAT(html, HasSubstr("<b>horizon_still</b>"));
   EXPECT_THAT(html, Not(HasSubstr("<b>horizon_1")));
 }
@@ -169,6 +176,16 @@ TEST(Charts, ChooseTheScaleByTheValues) {
   chart.lines[0].y = {0, 60};
   svg_of(chart, &logarithmic);
   EXPECT_FALSE(logarithmic);
+  chart.lines[0].y = {1, 60};
+  chart.linear = true;
+  svg_of(chart, &logarithmic);
+  EXPECT_FALSE(logarithmic);
+  chart.linear = false;
+  chart.range = {0, 100};
+  const std::string percent = svg_of(chart, &logarithmic);
+  EXPECT_FALSE(logarithmic);
+  EXPECT_THAT(percent, HasSubstr(">100</text>"));
+  chart.range.reset();
   // one point, and none
   chart.lines[0] = {.x = {3}, .y = {7}};
   EXPECT_THAT(svg_of(chart), HasSubstr("<title>3: 7</title>"));
@@ -177,6 +194,24 @@ TEST(Charts, ChooseTheScaleByTheValues) {
   EXPECT_EQ(short_number(139330), "139.3k");
   EXPECT_EQ(short_number(0), "0");
   EXPECT_EQ(short_number(-0.00125), "-0.00125");
+}
+
+TEST(Charts, EndsAreToldAndDoNotOverlap) {
+  Chart chart{.title = "t", .x_label = "x", .lines = {}};
+  for (const double last : {5.0, 5.01, 5.02, 0.0}) {
+    chart.lines.push_back({.x = {0, 10}, .y = {1, last}});
+  }
+  const std::string svg = svg_of(chart);
+  std::vector<double> heights;
+  for (std::size_t at = svg.find("class=\"end"); at != std::string::npos;
+       at = svg.find("class=\"end", at + 1)) {
+    heights.push_back(std::stod(svg.substr(svg.find("y=\"", at) + 3)));
+  }
+  ASSERT_EQ(heights.size(), 4u);
+  for (std::size_t i = 1; i < 4; ++i) EXPECT_GE(heights[i] - heights[i - 1], 11.0 - 0.01) << i;
+  for (const char* number : {">5</text>", ">5.01</text>", ">5.02</text>", ">0</text>"}) {
+    EXPECT_THAT(svg, HasSubstr(number));
+  }
 }
 
 }  // namespace
