@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "data/recorder.h"
+#include "models/lewm/small_config.h"
 #include "train/loop.h"
 #include "train/recorded.h"
 
@@ -18,21 +19,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// for TwoRoom's blocks of five actions
 lewm::Config small_config() {
-  lewm::Config config;
-  config.encoder = {.image_size = 16, .patch = 8, .hidden = 8, .layers = 1, .heads = 2, .mlp = 12};
-  config.predictor = {.window = 3,
-                      .input = 6,
-                      .hidden = 6,
-                      .output = 6,
-                      .depth = 1,
-                      .heads = 2,
-                      .head_dim = 4,
-                      .mlp = 10,
-                      .dropout = 0.1f};
-  config.action = {.input = 10, .smoothed = 3, .output = 6, .mlp_scale = 2};
-  config.projector = {.input = 8, .hidden = 10, .output = 6};
-  config.pred_proj = {.input = 6, .hidden = 10, .output = 6};
+  lewm::Config config = lewm::small_config(16);
+  config.encoder.layers = 1;
+  config.action.input = 10;
   return config;
 }
 

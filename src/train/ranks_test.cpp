@@ -11,8 +11,8 @@
 #include <thread>
 #include <vector>
 
-#include "base/random.h"
 #include "train/learner.h"
+#include "train/small_run.h"
 
 // Runs that ranks share, as threads of this process, against one process that has everything.
 
@@ -21,22 +21,11 @@ namespace {
 
 using testing::HasSubstr;
 
-lewm::Config small_config() {
-  lewm::Config config;
-  config.encoder = {.image_size = 8, .patch = 4, .hidden = 8, .layers = 2, .heads = 2, .mlp = 12};
-  config.predictor = {.window = 3,
-                      .input = 6,
-                      .hidden = 6,
-                      .output = 6,
-                      .depth = 1,
-                      .heads = 2,
-                      .head_dim = 4,
-                      .mlp = 10,
-                      .dropout = 0.2f,
-                      .embedding_dropout = 0.1f};
-  config.action = {.input = 4, .smoothed = 3, .output = 6, .mlp_scale = 2};
-  config.projector = {.input = 8, .hidden = 10, .output = 6};
-  config.pred_proj = {.input = 6, .hidden = 10, .output = 6};
+// what is left out is drawn for a place in the whole batch
+lewm::Config config_with_dropout() {
+  lewm::Config config = small_config();
+  config.predictor.dropout = 0.2f;
+  config.predictor.embedding_dropout = 0.1f;
   return config;
 }
 
@@ -54,41 +43,10 @@ TrainingSettings all_terms() {
   settings.initialization = "scaled";
   for (const LossTerm& term : kLossTerms) settings.losses.weights.*term.weight = 0.3;
   settings.unroll.steps = 2;
-  lewm::Config model = small_config();
+  lewm::Config model = config_with_dropout();
   settle(settings, model);
   return settings;
 }
-
-// Windows drawn by their place in the batch; a part of each batch is made.
-class Drawn : public BatchSource {
- public:
-  Drawn(const TrainingSettings& settings, const BatchPart& part)
-      : part_(part),
-        pixels_(DType::uint8, {part.count, settings.num_steps, 8, 8, 3}),
-        actions_(DType::f32, {part.count, settings.num_steps, 4}) {}
-
-  i64 training_windows() const override { return 100; }
-  i64 validation_windows() const override { return 20; }
-  Batch training_batch(i64 step) override { return draw(static_cast<u64>(step)); }
-  Batch validation_batch(i64 index) override { return draw(static_cast<u64>(index) + 1000000); }
-
- private:
-  Batch draw(u64 key) {
-    const i64 pixels = pixels_.numel() / part_.count, actions = actions_.numel() / part_.count;
-    for (i64 w = 0; w < part_.count; ++w) {
-      const u64 window = mix(key, static_cast<u64>(part_.first + w));
-      for (i64 i = 0; i < pixels; ++i) {
-        pixels_.data<u8>()[w * pixels + i] =
-            static_cast<u8>(philox(11, window, static_cast<u64>(i))[0]);
-      }
-      fill_normal(12, window, 0, actions, actions_.data<float>() + w * actions);
-    }
-    return {pixels_.view<u8, 5>(), actions_.view<float, 3>()};
-  }
-
-  BatchPart part_;
-  Tensor pixels_, actions_;
-};
 
 // What a rank has come to.
 struct Come {
@@ -106,8 +64,8 @@ std::vector<float> values_of(const Tensor& tensor) {
 
 Come learn(const TrainingSettings& settings, Ranks& ranks, int threads) {
   Context ctx({.threads = threads});
-  Drawn source(settings, ranks.part_of(settings.batch));
-  Learner learner(ctx, small_config(), settings, ranks);
+  Drawn source(ranks.part_of(settings.batch), settings.num_steps);
+  Learner learner(ctx, config_with_dropout(), settings, ranks);
   learner.begin(source);
   Come come;
   for (i64 i = 0; i < settings.steps; ++i) {
@@ -213,8 +171,8 @@ TEST(TrainOnRanks, WhatHasComeApartIsFound) {
     Ranks ranks(&lockstep);
     const TrainingSettings settings = all_terms();
     Context ctx({.threads = 1});
-    Drawn source(settings, ranks.part_of(settings.batch));
-    Learner learner(ctx, small_config(), settings, ranks);
+    Drawn source(ranks.part_of(settings.batch), settings.num_steps);
+    Learner learner(ctx, config_with_dropout(), settings, ranks);
     learner.begin(source);
     learner.must_agree();
     TensorMap contents = learner.contents();

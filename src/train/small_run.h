@@ -4,6 +4,7 @@
 
 #include "base/philox.h"
 #include "base/random.h"
+#include "models/lewm/small_config.h"
 #include "train/batches.h"
 #include "train/settings.h"
 
@@ -11,31 +12,18 @@ namespace orrery::train {
 
 // A model, settings and data so small that tests train in milliseconds.
 
-inline lewm::Config small_config() {
-  lewm::Config config;
-  config.encoder = {.image_size = 8, .patch = 4, .hidden = 8, .layers = 2, .heads = 2, .mlp = 12};
-  config.predictor = {.window = 3,
-                      .input = 6,
-                      .hidden = 6,
-                      .output = 6,
-                      .depth = 1,
-                      .heads = 2,
-                      .head_dim = 4,
-                      .mlp = 10,
-                      .dropout = 0.1f};
-  config.action = {.input = 4, .smoothed = 3, .output = 6, .mlp_scale = 2};
-  config.projector = {.input = 8, .hidden = 10, .output = 6};
-  config.pred_proj = {.input = 6, .hidden = 10, .output = 6};
-  return config;
-}
+using lewm::small_config;
 
-// pictures and actions drawn by their index
+// Windows of pictures and actions, drawn by the batch's index and their place in it; a part of each
+// batch is made.
 class Drawn : public BatchSource {
  public:
-  explicit Drawn(i64 batch)
-      : pixels_(DType::uint8, {batch, 4, 8, 8, 3}),
-        actions_(DType::f32, {batch, 4, 4}),
-        latents_(DType::f32, {batch, 4, 6}) {}
+  explicit Drawn(i64 batch) : Drawn(BatchPart{0, batch}) {}
+  explicit Drawn(const BatchPart& part, i64 steps = 4)
+      : part_(part),
+        pixels_(DType::uint8, {part.count, steps, 8, 8, 3}),
+        actions_(DType::f32, {part.count, steps, 4}),
+        latents_(DType::f32, {part.count, steps, 6}) {}
 
   i64 training_windows() const override { return 100; }
   i64 validation_windows() const override { return 20; }
@@ -55,12 +43,17 @@ class Drawn : public BatchSource {
 
  private:
   void fill(u64 key) {
-    for (i64 i = 0; i < pixels_.numel(); ++i) {
-      pixels_.data<u8>()[i] =
-          constant ? u8{128} : static_cast<u8>(philox(11, key, static_cast<u64>(i))[0]);
+    const i64 pixels = pixels_.numel() / part_.count, actions = actions_.numel() / part_.count;
+    const i64 latents = latents_.numel() / part_.count;
+    for (i64 w = 0; w < part_.count; ++w) {
+      const u64 window = mix(key, static_cast<u64>(part_.first + w));
+      for (i64 i = 0; i < pixels; ++i) {
+        pixels_.data<u8>()[w * pixels + i] =
+            constant ? u8{128} : static_cast<u8>(philox(11, window, static_cast<u64>(i))[0]);
+      }
+      fill_normal(12, window, 0, actions, actions_.data<float>() + w * actions);
+      fill_normal(13, window, 0, latents, latents_.data<float>() + w * latents);
     }
-    fill_normal(12, key, 0, actions_.numel(), actions_.data<float>());
-    fill_normal(13, key, 0, latents_.numel(), latents_.data<float>());
   }
   Batch views() const {
     Batch batch{.actions = actions_.view<float, 3>()};
@@ -72,6 +65,7 @@ class Drawn : public BatchSource {
     return batch;
   }
 
+  BatchPart part_;
   Tensor pixels_, actions_, latents_;
 };
 

@@ -5,14 +5,11 @@
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <thread>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
-#include "io/json.h"
-#include "models/lewm/config.h"
-#include "tests/dist/command.h"
+#include "tests/dist/small_training.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
 
@@ -25,56 +22,25 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::HasSubstr;
 
-lewm::Config small_config() {
-  lewm::Config config;
-  config.encoder = {.image_size = 16, .patch = 8, .hidden = 8, .layers = 2, .heads = 2, .mlp = 12};
-  config.predictor = {.window = 3,
-                      .input = 6,
-                      .hidden = 6,
-                      .output = 6,
-                      .depth = 1,
-                      .heads = 2,
-                      .head_dim = 4,
-                      .mlp = 10,
-                      .dropout = 0.1f};
-  config.action = {.input = 4, .smoothed = 3, .output = 6, .mlp_scale = 2};
-  config.projector = {.input = 8, .hidden = 10, .output = 6};
-  config.pred_proj = {.input = 6, .hidden = 10, .output = 6};
-  return config;
-}
-
 class RanksTrain : public testing::Test {
  protected:
   void SetUp() override {
 #ifndef ORRERY_MPIRUN
     GTEST_SKIP() << "this build has no MPI, or no mpiexec was found";
 #endif
-    Command record(folder_,
-                   text("exec " ORRERY_PROGRAM " record --env tworoom --episodes 8 --image-size 16"
-                        " --max-steps 40 --threads 1 --output ",
-                        at("episodes.h5")));
-    ASSERT_EQ(record.wait(), 0) << record.err();
+    record_small_episodes(folder_);
     configure("config.json", 40);
   }
 
   void configure(const std::string& name, i64 steps) const {
-    const json training = {{"steps", steps},
-                           {"batch", 5},
-                           {"num_steps", 4},
-                           {"frameskip", 2},
-                           {"lr", 1e-4},
-                           {"initialization", "scaled"},
-                           {"ema_decay", 0.9},
-                           {"sigreg_projections", 16},
-                           {"validation_fraction", 0.3},
-                           {"validation_every", 20},
-                           {"validation_batches", 1},
-                           {"checkpoint_every", 5},
-                           {"log_every", 1},
-                           {"min_effective_rank", 0.0},
-                           {"min_latent_std", 0.0}};
-    write_json(folder_ / name,
-               {{"model", lewm::json_from_config(small_config())}, {"training", training}});
+    write_small_configuration(folder_, name,
+                              {{"steps", steps},
+                               {"batch", 5},
+                               {"lr", 1e-4},
+                               {"initialization", "scaled"},
+                               {"ema_decay", 0.9},
+                               {"validation_every", 20},
+                               {"checkpoint_every", 5}});
   }
 
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
@@ -95,12 +61,8 @@ class RanksTrain : public testing::Test {
     return count;
   }
 
-  // lines of metrics.jsonl
   std::vector<json> metrics(const std::string& output) const {
-    std::vector<json> lines;
-    std::istringstream file(read_file(folder_ / output / "metrics.jsonl", 1 << 26));
-    for (std::string line; std::getline(file, line);) lines.push_back(json::parse(line));
-    return lines;
+    return metrics_of(folder_ / output);
   }
 
   // The command in a shell of every rank; one notes its process id.

@@ -6,16 +6,13 @@
 #include <chrono>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <thread>
 #include <vector>
 
 #include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/philox.h"
-#include "io/json.h"
-#include "models/lewm/config.h"
-#include "tests/dist/command.h"
+#include "tests/dist/small_training.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
 
@@ -27,50 +24,19 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-lewm::Config small_config() {
-  lewm::Config config;
-  config.encoder = {.image_size = 16, .patch = 8, .hidden = 8, .layers = 2, .heads = 2, .mlp = 12};
-  config.predictor = {.window = 3,
-                      .input = 6,
-                      .hidden = 6,
-                      .output = 6,
-                      .depth = 1,
-                      .heads = 2,
-                      .head_dim = 4,
-                      .mlp = 10,
-                      .dropout = 0.1f};
-  config.action = {.input = 4, .smoothed = 3, .output = 6, .mlp_scale = 2};
-  config.projector = {.input = 8, .hidden = 10, .output = 6};
-  config.pred_proj = {.input = 6, .hidden = 10, .output = 6};
-  return config;
-}
-
 class Resume : public testing::Test {
  protected:
   Resume() {
-    Command record(folder_,
-                   text("exec " ORRERY_PROGRAM " record --env tworoom --episodes 8 --image-size 16"
-                        " --max-steps 40 --threads 1 --output ",
-                        (folder_ / "episodes.h5").string()));
-    EXPECT_EQ(record.wait(), 0) << record.err();
-    const json training = {{"steps", kSteps},
-                           {"batch", 4},
-                           {"accumulate", 2},
-                           {"num_steps", 4},
-                           {"frameskip", 2},
-                           {"lr", 1e-3},
-                           {"ema_decay", 0.99},
-                           {"groups", {{{"match", ".*bias$"}, {"weight_decay", 0.0}}}},
-                           {"sigreg_projections", 16},
-                           {"validation_fraction", 0.3},
-                           {"validation_every", 7},
-                           {"validation_batches", 1},
-                           {"checkpoint_every", 3},
-                           {"log_every", 1},
-                           {"min_effective_rank", 0.0},
-                           {"min_latent_std", 0.0}};
-    write_json(folder_ / "config.json",
-               {{"model", lewm::json_from_config(small_config())}, {"training", training}});
+    record_small_episodes(folder_);
+    write_small_configuration(folder_, "config.json",
+                              {{"steps", kSteps},
+                               {"batch", 4},
+                               {"accumulate", 2},
+                               {"lr", 1e-3},
+                               {"ema_decay", 0.99},
+                               {"groups", {{{"match", ".*bias$"}, {"weight_decay", 0.0}}}},
+                               {"validation_every", 7},
+                               {"checkpoint_every", 3}});
   }
 
   std::string words(const fs::path& output) const {
@@ -118,12 +84,10 @@ class Resume : public testing::Test {
   }
   static std::string checkpoint_name() { return text("checkpoint_", kSteps, ".safetensors"); }
   static std::vector<json> metrics_without_times(const fs::path& output) {
-    std::vector<json> lines;
-    std::istringstream file(read_file(output / "metrics.jsonl", 1 << 26));
-    for (std::string line; std::getline(file, line);) {
-      lines.push_back(json::parse(line));
-      lines.back().erase("seconds");
-      lines.back().erase("samples_per_s");
+    std::vector<json> lines = metrics_of(output);
+    for (json& line : lines) {
+      line.erase("seconds");
+      line.erase("samples_per_s");
     }
     return lines;
   }
