@@ -49,6 +49,7 @@ void learn(const Options& options) {
 
   Context ctx({.threads = options.threads});
   const lewm::Model model(ctx, lewm::load_model(options.model));
+  // drawn pictures have the model's size
   const auto episodes =
       open_episodes(options.data, {.image_size = model.config().encoder.image_size});
   train::DistanceReport report;

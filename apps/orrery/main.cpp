@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 
+#include <csignal>
 #include <exception>
 #include <iostream>
 
@@ -8,6 +9,8 @@
 
 // exit codes: 0 done, 1 failed, 2 misuse
 int main(int argc, char** argv) {
+  // a file that may not grow further is an error of its write, told in a sentence
+  std::signal(SIGXFSZ, SIG_IGN);
   CLI::App app{"Orrery: see, imagine, plan, act and learn with world models"};
   app.require_subcommand(1);
   int result = 0;

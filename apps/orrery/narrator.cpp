@@ -4,7 +4,9 @@
 #include <ostream>
 #include <sstream>
 
+#include "base/atomic_file.h"
 #include "base/clock.h"
+#include "base/error.h"
 #include "train/curves.h"
 
 namespace orrery::cli {
@@ -19,6 +21,9 @@ constexpr double kPageEvery_s = 10;
 Narrator::Narrator(std::ostream& out, std::string run, std::string page)
     : out_(out), run_(std::move(run)), page_(std::move(page)) {
   stop_requested();  // from now on a request to end is heard after a step
+  if (page_.empty()) return;
+  check(!std::filesystem::is_directory(page_), "cannot write ", page_, ": it is a folder");
+  AtomicFile{page_};  // made beside it and removed
 }
 
 void Narrator::began(i64 parameters, i64 first_step, i64 steps) {
@@ -53,7 +58,13 @@ void Narrator::logged(i64, const train::LatentSpread& spread, const train::Pace&
   spread_ = spread;
   pace_ = pace;
   logged_ = true;
-  if (now_s() - page_written_s_ >= kPageEvery_s) write_page(false);
+  if (now_s() - page_written_s_ < kPageEvery_s) return;
+  try {
+    draw_page(static_cast<int>(kPageEvery_s));
+  } catch (const Error& error) {
+    if (!page_failed_) noticed(text(error.what(), "; training goes on without the page"));
+    page_failed_ = true;
+  }
 }
 
 void Narrator::measured(i64 step, const std::vector<train::Measure>& values) {
@@ -69,16 +80,12 @@ void Narrator::measured(i64 step, const std::vector<train::Measure>& values) {
 
 void Narrator::noticed(const std::string& sentence) { out_ << sentence << std::endl; }
 
-void Narrator::finish() {
-  progress_.reset();
-  write_page(true);
-}
+void Narrator::draw_last_page() { draw_page(0); }
 
-void Narrator::write_page(bool over) {
+void Narrator::draw_page(int refresh_s) {
   const auto metrics = std::filesystem::path(run_) / "metrics.jsonl";
   if (page_.empty() || std::filesystem::file_size(metrics) == 0) return;
   page_written_s_ = now_s();
-  const int refresh_s = over ? 0 : static_cast<int>(kPageEvery_s);
   train::write_curve_page(page_, {train::read_curves(run_)}, {.refresh_s = refresh_s});
 }
 

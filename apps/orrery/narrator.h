@@ -14,7 +14,8 @@ namespace orrery::cli {
 // Tells a run's progress, keeps a page of its curves, and passes on a polite request to stop.
 class Narrator : public train::Observer {
  public:
-  // `run` names the folder of the run; `page` is written while it trains, unless it is empty
+  // `run` names the folder of the run; `page` is written while it trains, unless it is empty. An
+  // Error when a file cannot be made there.
   Narrator(std::ostream& out, std::string run, std::string page);
 
   void planned(std::size_t activation_bytes, std::size_t device_bytes) override {
@@ -28,13 +29,16 @@ class Narrator : public train::Observer {
   void noticed(const std::string& sentence) override;
   bool wants_to_stop() override { return stop_requested(); }
 
-  // the page of a run that is over: it no longer renews itself
-  void finish();
+  // the line of progress ends
+  void end_progress() { progress_.reset(); }
+  // The page of a run that is over: it no longer renews itself. An Error when it cannot be written;
+  // while the run is at work that is only told, once, for a run is worth more than its page.
+  void draw_last_page();
   // the newest of everything that was told
   nlohmann::json summary() const;
 
  private:
-  void write_page(bool over);
+  void draw_page(int refresh_s);
 
   std::ostream& out_;
   std::string run_, page_;
@@ -45,7 +49,7 @@ class Narrator : public train::Observer {
   train::StepReport report_;
   train::LatentSpread spread_;
   train::Pace pace_;
-  bool logged_ = false;
+  bool logged_ = false, page_failed_ = false;
   std::map<std::string, double> measures_;
 };
 

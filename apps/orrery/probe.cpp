@@ -116,7 +116,7 @@ void add_probe(CLI::App& app, int&) {
       ->capture_default_str();
   verb->add_option("--pairs", study.pairs,
                    "pairs of frames of a kind for the curve of distances; 0: no curve")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(i64{0}, i64{100'000'000}))
       ->capture_default_str();
   verb->add_option("--ridge", study.penalty, "penalty of the probes' regression")
       ->check(CLI::PositiveNumber)

@@ -29,7 +29,7 @@ struct Options {
   bool no_pixels = false;
   bool compact = false;
   std::vector<std::string> demonstrations;
-  std::string fold, without_fold;
+  std::optional<std::string> fold, without_fold;
   float noise = 0;
   // given on the command line, not left to what suits the policy and the environment
   bool has_noise = false;
@@ -50,19 +50,19 @@ void complete(Options& options) {
   recording.replay_moves = !options.in_place;
   check(options.demonstrations.empty() == (recording.policy != "replay"),
         "--demonstrations FILE goes with --policy replay, and the other way round");
-  check(!options.demonstrations.empty() || (options.fold.empty() && options.without_fold.empty()),
+  check(!options.demonstrations.empty() || (!options.fold && !options.without_fold),
         "--fold and --without-fold choose among --demonstrations, and there are none");
   if (options.demonstrations.empty()) return;
   auto shown = std::make_shared<std::vector<Demonstration>>();
   for (const std::string& file : options.demonstrations) {
     for (Demonstration& one : read_demonstrations(file)) shown->push_back(std::move(one));
   }
-  if (!options.fold.empty()) {
-    *shown = choose(std::move(*shown), fold_from_text(options.fold, "--fold"), false);
+  if (options.fold) {
+    *shown = choose(std::move(*shown), fold_from_text(*options.fold, "--fold"), false);
   }
-  if (!options.without_fold.empty()) {
+  if (options.without_fold) {
     *shown =
-        choose(std::move(*shown), fold_from_text(options.without_fold, "--without-fold"), true);
+        choose(std::move(*shown), fold_from_text(*options.without_fold, "--without-fold"), true);
   }
   if (!options.has_steps) {
     recording.max_steps = 1;
@@ -168,11 +168,10 @@ void add_record(CLI::App& app, int&) {
       ->excludes(fold);
   verb->add_flag("--in-place", options->in_place,
                  "replay where it was recorded, not turned and shifted");
-  auto* no_pixels = verb->add_flag("--no-pixels", options->no_pixels,
-                                   "without pictures: they are drawn when they are read");
+  verb->add_flag("--no-pixels", options->no_pixels,
+                 "without pictures: they are drawn when they are read");
   verb->add_flag("--compact", options->compact,
-                 "without pictures, and only action, state (float32), step and episode")
-      ->excludes(no_pixels);
+                 "without pictures, and only action, state (float32), step and episode");
   verb->add_option("--bits", recording.bits,
                    "significant bits of --compact: 24 is float32, 16 a third smaller")
       ->check(CLI::Range(8, 24))

@@ -19,7 +19,8 @@ namespace orrery::cli {
 namespace {
 
 struct Options {
-  std::string data, config, preset, output, page, init, init_encoder;
+  std::string data, config, output, page, init, init_encoder;
+  std::optional<std::string> preset;
   std::vector<std::string> set;  // key=value
   bool init_optimiser = false;
   bool resume = false;
@@ -127,10 +128,10 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
   if (options.seed) run.settings.seed = *options.seed;
   if (!options.precision.empty()) run.settings.precision = precision_from(options.precision);
 
-  if (!options.preset.empty()) {
-    check(!has_model, model_from, " has a model, and so has --preset ", options.preset,
+  if (options.preset) {
+    check(!has_model, model_from, " has a model, and so has --preset ", *options.preset,
           "; one of them was needed");
-    run.model = lewm::preset(options.preset);
+    run.model = lewm::preset(*options.preset);
   }
   train::settle(run.settings, run.model);
   // drawn pictures have the model's size
@@ -181,7 +182,7 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
   if (world.size() > 1) out << world.size() << " ranks" << std::endl;
   Narrator narrator(out, options.output, options.page);
   const train::Outcome outcome = train::train(ctx, run, data, narrator, &ranks);
-  narrator.finish();
+  narrator.end_progress();
   if (options.json) {
     nlohmann::json object = narrator.summary();
     object["output"] = options.output;
@@ -199,10 +200,11 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
   if (outcome.kind != train::Outcome::Kind::finished) {
     std::cerr << "orrery: " << outcome.reason << "\n";
     result = 1;
-    return;
+    return narrator.draw_last_page();
   }
   out << "trained " << outcome.steps << " steps, " << megabytes(peak_memory_bytes())
       << " MB of memory at most; the model is in " << options.output << std::endl;
+  narrator.draw_last_page();
 }
 
 void train_model(const Options& options, int& result) {

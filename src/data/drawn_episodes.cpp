@@ -100,7 +100,11 @@ class DrawnEpisodes final : public Episodes {
       while (row >= offset(episode) + length(episode)) ++episode;
       artist->begin(numbers_[static_cast<std::size_t>(episode)]);
       states_->read_f64(0, row, row + 1, 1, state.data());
-      artist->draw(state, reinterpret_cast<u8*>(out));
+      try {
+        artist->draw(state, reinterpret_cast<u8*>(out));
+      } catch (const Error& error) {
+        fail("cannot draw row ", row, " of ", name(), ": ", error.what());
+      }
     }
     // on an error it is dropped: its environment may be anywhere
     const std::lock_guard guard(mutex_);

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "data/convert.h"
 #include "data/recorder.h"
+#include "io/hdf5.h"
 
 namespace orrery {
 namespace {
@@ -164,6 +165,33 @@ TEST_F(DrawnEpisodes, FewerBitsKeepStatesAndActionsNear) {
     EXPECT_GT(changed, 0);
   }
   EXPECT_LT(stored_bytes(file("a.h5")), stored_bytes(file("all.h5")));
+}
+
+TEST_F(DrawnEpisodes, AStateThatCannotBeDrawnIsNamedByItsRow) {
+  const auto drawn = redrawn({.environment = "pusht", .policy = "weak", .max_steps = 3});
+  {
+    Hdf5Writer writer(file("b.h5"));
+    const i64 states = writer.add_column("state", DType::f64, {7}, 4, std::nullopt);
+    const i64 numbers = writer.add_column("ep_idx", DType::int32, Shape({}), 4, std::nullopt);
+    const i64 lengths = writer.add_column("ep_len", DType::int32, Shape({}), 4, std::nullopt);
+    const i64 offsets = writer.add_column("ep_offset", DType::int64, Shape({}), 4, std::nullopt);
+    writer.set_text("orrery", drawn->drawing());
+    std::vector<double> state(7 * 4, 100.0);
+    state[7 * 2 + 1] = std::nan("");
+    const std::vector<i32> number(4);
+    const i32 length = 4;
+    const i64 offset = 0;
+    writer.append(states, 4, state.data());
+    writer.append(numbers, 4, number.data());
+    writer.append(lengths, 1, &length);
+    writer.append(offsets, 1, &offset);
+    writer.close();
+  }
+  const auto damaged = open_episodes(file("b.h5"));
+  EXPECT_EQ(frames(*damaged, 0, 2).size(), frames(*drawn, 0, 2).size());
+  EXPECT_THAT(
+      [&] { frames(*damaged); },
+      ThrowsMessage<Error>(HasSubstr(text("cannot draw row 2 of ", file("b.h5").string()))));
 }
 
 TEST_F(DrawnEpisodes, AnotherSizeIsTheEnvironmentsOwnOrReduced) {

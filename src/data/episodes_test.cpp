@@ -189,6 +189,10 @@ TEST(Statistics, ZScoreTurnsNanIntoTheMeanAndSurvivesConstants) {
   all_nan.emplace("action", Tensor::of<float>({2, 1}, std::vector<float>{kNan, kNan}));
   const auto episodes = episodes_in_memory("nan", {2}, std::move(all_nan));
   EXPECT_THROW(column_statistics(*episodes, 0), Error);
+  TensorMap infinite;
+  infinite.emplace("action", Tensor::of<float>({2, 1}, std::vector<float>{1, 1 / 0.0f}));
+  EXPECT_THROW(column_statistics(*episodes_in_memory("infinite", {2}, std::move(infinite)), 0),
+               Error);
 }
 
 TEST(Windows, AreEnumeratedEpisodeByEpisode) {

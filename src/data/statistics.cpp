@@ -50,7 +50,12 @@ ColumnStatistics column_statistics(const Episodes& episodes, i64 index) {
   check(result.rows > 0, "column ", episodes.column(index).name, " of ", episodes.name(),
         " has a NaN in every row");
   const auto rows = static_cast<double>(result.rows);
-  for (double& mean : result.mean) mean /= rows;
+  for (double& mean : result.mean) {
+    mean /= rows;
+    // or the sum of very large ones
+    check(std::isfinite(mean), "column ", episodes.column(index).name, " of ", episodes.name(),
+          " has infinite values, which have no mean");
+  }
   for_whole_rows(episodes, index, [&](const double* values) {
     for (std::size_t c = 0; c < width; ++c) {
       const double difference = values[c] - result.mean[c];

@@ -127,9 +127,13 @@ std::string filters_of(hid_t creation, std::vector<Hdf5Step>& steps) {
   return {};
 }
 
-// the innermost entry of the error stack
+// how a failed system call is told: "... error message = 'No space left on device', ..."
+constexpr std::string_view kSystem = "error message = '";
+
+// the innermost entry of the error stack, or what the system said
 herr_t take_description(unsigned, const H5E_error2_t* entry, void* out) {
-  *static_cast<std::string*>(out) = entry->desc != nullptr ? entry->desc : "";
+  auto& taken = *static_cast<std::string*>(out);
+  if (taken.find(kSystem) == std::string::npos) taken = entry->desc != nullptr ? entry->desc : "";
   return 0;
 }
 
@@ -146,9 +150,6 @@ Hdf5Lock::Hdf5Lock() : guard_(hdf5_mutex()) {
 std::string hdf5_reason() {
   std::string reason;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, take_description, &reason);
-  // of a failed system call, what the system says: "... error message = 'No space left on device',
-  // ..."
-  constexpr std::string_view kSystem = "error message = '";
   const std::size_t system = reason.find(kSystem);
   if (system != std::string::npos) {
     const std::size_t begin = system + kSystem.size();
@@ -382,7 +383,7 @@ std::optional<std::string> Hdf5Reader::text_of(const char* text_name) const {
   check(size <= static_cast<std::size_t>(kMaxHdf5Text), where(), "it has ", size,
         " bytes, at most ", kMaxHdf5Text, " are possible");
   std::string value(size, '\0');
-  check(H5Aread(attribute.id(), type.id(), value.data()) >= 0, where(), hdf5_reason());
+  check_hdf5(H5Aread(attribute.id(), type.id(), value.data()) >= 0, where());
   value.resize(std::min(value.find('\0'), value.size()));
   return value;
 }

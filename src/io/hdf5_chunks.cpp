@@ -130,8 +130,7 @@ Hdf5Reader::ChunkBytes Hdf5Reader::chunk_bytes(i64 index, i64 chunk, i64 piece) 
         edge = edge || corner[at] + column.chunk_row[d] > column.row[d];
       }
       hsize_t stored = 0;
-      check(H5Dget_chunk_storage_size(dataset.id.id(), offset.data(), &stored) >= 0, where(),
-            hdf5_reason());
+      check_hdf5(H5Dget_chunk_storage_size(dataset.id.id(), offset.data(), &stored) >= 0, where());
       check(stored <= file_bytes, where(), "it claims ", stored, " bytes in a file of ",
             file_bytes_);
       check(stored > 0 || !dataset.filled, where(),

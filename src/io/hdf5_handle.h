@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "base/error.h"
 #include "base/types.h"
 
 namespace orrery {
@@ -28,6 +29,13 @@ class Hdf5Lock {
 
 // The innermost reason of libhdf5's last failure, as it words it; call under the lock.
 std::string hdf5_reason();
+
+// check() of what libhdf5 has done, with its reason behind the sentence; one that stood among the
+// arguments could be asked for before the call.
+template <typename... Parts>
+void check_hdf5(bool done, const Parts&... sentence) {
+  if (!done) fail(sentence..., hdf5_reason());
+}
 
 // An identifier that closes itself; made and destroyed under the lock.
 class Hdf5Handle {

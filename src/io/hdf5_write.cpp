@@ -177,8 +177,8 @@ void Hdf5Writer::set_text(const char* text_name, const std::string& value) {
   const Hdf5Handle attribute(
       H5Acreate2(handles_->file.id(), text_name, type.id(), space.id(), H5P_DEFAULT, H5P_DEFAULT),
       H5Aclose);
-  check(attribute.valid() && H5Awrite(attribute.id(), type.id(), value.data()) >= 0,
-        "cannot write text ", text_name, " of ", name_, ": ", hdf5_reason());
+  check_hdf5(attribute.valid() && H5Awrite(attribute.id(), type.id(), value.data()) >= 0,
+             "cannot write text ", text_name, " of ", name_, ": ");
 }
 
 void Hdf5Writer::append(i64 index, i64 rows, const void* values) {
@@ -261,12 +261,10 @@ void Hdf5Writer::flush() {
   const Hdf5Lock lock;
   if (!shared_) {
     // from here on libhdf5 orders what it writes such that the file is whole at any moment
-    check(H5Fstart_swmr_write(handles_->file.id()) >= 0, "cannot write ", name_, ": ",
-          hdf5_reason());
+    check_hdf5(H5Fstart_swmr_write(handles_->file.id()) >= 0, "cannot write ", name_, ": ");
     shared_ = true;
   }
-  check(H5Fflush(handles_->file.id(), H5F_SCOPE_GLOBAL) >= 0, "cannot write ", name_, ": ",
-        hdf5_reason());
+  check_hdf5(H5Fflush(handles_->file.id(), H5F_SCOPE_GLOBAL) >= 0, "cannot write ", name_, ": ");
 }
 
 void Hdf5Writer::close() {
@@ -274,13 +272,11 @@ void Hdf5Writer::close() {
     if (column->blosc) write_blosc_chunk(*column);
   }
   const Hdf5Lock lock;
-  check(H5Fflush(handles_->file.id(), H5F_SCOPE_GLOBAL) >= 0, "cannot write ", name_, ": ",
-        hdf5_reason());
+  check_hdf5(H5Fflush(handles_->file.id(), H5F_SCOPE_GLOBAL) >= 0, "cannot write ", name_, ": ");
   for (const auto& column : columns_) {
-    check(column->dataset.reset(), "cannot write column ", column->name, " of ", name_, ": ",
-          hdf5_reason());
+    check_hdf5(column->dataset.reset(), "cannot write column ", column->name, " of ", name_, ": ");
   }
-  check(handles_->file.reset(), "cannot write ", name_, ": ", hdf5_reason());
+  check_hdf5(handles_->file.reset(), "cannot write ", name_, ": ");
 }
 
 }  // namespace orrery

@@ -48,7 +48,10 @@ std::vector<i64> checkpoints_in(const fs::path& folder) {
 }
 
 RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {
-  fs::create_directories(path_);
+  std::error_code failed;
+  fs::create_directories(path_, failed);
+  check(!failed && fs::is_directory(path_), "cannot write the folder ", path_.string(), ": ",
+        failed ? failed.message() : std::string("it is a file"));
   const fs::path lock = path_ / "lock";
   lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   check(lock_ >= 0, "cannot write ", lock.string(), ": ", std::strerror(errno));
