@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "data/chunked_episodes.h"
 #include "data/formats.h"
+#include "data/robomimic_episodes.h"
 #include "io/hdf5.h"
 
 namespace orrery {
@@ -60,6 +61,7 @@ class Hdf5Episodes final : public ChunkedEpisodes {
     for (i64 i = 0; i < static_cast<i64>(reader_->columns().size()); ++i) {
       const Hdf5Column& stored = stored_column(i);
       if (stored.name == kLengths || stored.name == kOffsets) continue;
+      if (stored.name.find('/') != std::string::npos) continue;  // in a group
       // a column of text, say, is none of ours; pixels and actions that cannot be read are worth a
       // sentence
       if (!stored.refusal.empty()) {
@@ -127,13 +129,23 @@ class Hdf5Episodes final : public ChunkedEpisodes {
 
 }  // namespace
 
+namespace {
+
+std::unique_ptr<Episodes> episodes_of(std::unique_ptr<Hdf5Reader> reader,
+                                      const OpenOptions& options) {
+  if (is_robomimic(*reader)) return robomimic_episodes(std::move(reader), options);
+  return std::make_unique<Hdf5Episodes>(std::move(reader), options);
+}
+
+}  // namespace
+
 std::unique_ptr<Episodes> open_hdf5(const std::filesystem::path& path, const OpenOptions& options) {
-  return std::make_unique<Hdf5Episodes>(std::make_unique<Hdf5Reader>(path), options);
+  return episodes_of(std::make_unique<Hdf5Reader>(path), options);
 }
 
 std::unique_ptr<Episodes> open_hdf5(std::span<const std::byte> file, const std::string& name,
                                     const OpenOptions& options) {
-  return std::make_unique<Hdf5Episodes>(std::make_unique<Hdf5Reader>(file, name), options);
+  return episodes_of(std::make_unique<Hdf5Reader>(file, name), options);
 }
 
 }  // namespace orrery

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <mutex>
+#include <utility>
 
 #include "base/error.h"
 #include "io/hdf5_reader.h"
@@ -17,8 +18,10 @@ std::mutex& hdf5_mutex() {
   return mutex;
 }
 
-// a file of ours holds about twenty
-constexpr i64 kMaxColumns = 4096;
+// a file of ours holds about twenty, one of robomimic's some for each demonstration
+constexpr i64 kMaxLinks = i64{1} << 16;
+// groups within groups: robomimic's data/demo_0/obs/... needs three
+constexpr int kMaxDepth = 4;
 
 // What numbers a file can hold at the best compression there is (Blosc around zstd, constant
 // frames), so that a few bytes cannot claim terabytes.
@@ -189,7 +192,7 @@ void Hdf5Reader::open() {
   try {
     const auto open_file = [&] { handles_->file = handles_->source.open(name_); };
     open_file();
-    const std::vector<Link> links = root_links();
+    const std::vector<Link> links = all_links();
     bool changed = false;
     for (const Link& link : links) {
       changed = handles_->source.make_type_readable(link.address) || changed;
@@ -214,27 +217,45 @@ void Hdf5Reader::open() {
   }
 }
 
-std::vector<Hdf5Reader::Link> Hdf5Reader::root_links() const {
+std::vector<Hdf5Reader::Link> Hdf5Reader::all_links() const {
   struct Found {
+    std::string before;  // the names of what is found: "" or "group/"
     std::vector<Link> links;
     i64 entries = 0;
   } found;
   const auto take = [](hid_t, const char* entry, const H5L_info_t* link, void* out) -> herr_t {
     auto& all = *static_cast<Found*>(out);
-    if (++all.entries > kMaxColumns) return 1;
+    if (++all.entries > kMaxLinks) return 1;
     // links to other places and other files are not followed
-    if (link->type == H5L_TYPE_HARD) all.links.push_back({entry, link->u.address});
+    if (link->type == H5L_TYPE_HARD) all.links.push_back({all.before + entry, link->u.address});
     return 0;
   };
-  // In the order of the file: for any other libhdf5 1.10 first makes a table, and frees what was
-  // never in it when the file is damaged.
-  const herr_t done = H5Literate(handles_->file.id(), H5_INDEX_NAME, H5_ITER_NATIVE, nullptr,
-                                 static_cast<H5L_iterate_t>(take), &found);
-  check(done >= 0, "cannot read ", name_, ": ", hdf5_reason());
-  check(done == 0, "cannot read ", name_, ": it has more than ", kMaxColumns, " entries");
-  std::sort(found.links.begin(), found.links.end(),
+  const auto look_into = [&](hid_t group) {
+    // In the order of the file: for any other libhdf5 1.10 first makes a table, and frees what was
+    // never in it when the file is damaged.
+    const herr_t done = H5Literate(group, H5_INDEX_NAME, H5_ITER_NATIVE, nullptr,
+                                   static_cast<H5L_iterate_t>(take), &found);
+    check(done >= 0, "cannot read ", name_, ": ", hdf5_reason());
+    check(done == 0, "cannot read ", name_, ": it has more than ", kMaxLinks, " entries");
+  };
+  look_into(handles_->file.id());
+  std::vector<Link> datasets;
+  for (int depth = 1; !found.links.empty(); ++depth) {
+    std::vector<Link> links = std::exchange(found.links, {});
+    for (Link& link : links) {
+      const Hdf5Handle group(H5Gopen2(handles_->file.id(), link.name.c_str(), H5P_DEFAULT),
+                             H5Gclose);
+      if (!group.valid()) {
+        datasets.push_back(std::move(link));
+      } else if (depth < kMaxDepth) {
+        found.before = link.name + "/";
+        look_into(group.id());
+      }
+    }
+  }
+  std::sort(datasets.begin(), datasets.end(),
             [](const Link& a, const Link& b) { return a.name < b.name; });
-  return std::move(found.links);
+  return datasets;
 }
 
 Hdf5Column Hdf5Reader::describe(const std::string& column_name, i64 index) {

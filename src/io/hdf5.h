@@ -17,7 +17,8 @@
 
 namespace orrery {
 
-// The HDF5 that recordings are kept in: data sets at the root of a file, whose first axis is time.
+// The HDF5 that recordings are kept in: data sets at the root of a file, or in groups of it under
+// names as "data/demo_0/actions", whose first axis is time.
 // Values are numbers, of either byte order, or booleans (HDF5's enumeration of FALSE and TRUE); in
 // one block, in the header, or in chunks of any shape, stored plainly or through the filters of
 // io/hdf5_filters.h in any order, of which one at most packs. Chunks are found through libhdf5, so
@@ -100,7 +101,7 @@ class Hdf5Reader {
   };
 
   void open();
-  std::vector<Link> root_links() const;
+  std::vector<Link> all_links() const;
   struct ChunkBytes;
   static Pieces pieces_of(const Hdf5Column& column);
   Hdf5Column describe(const std::string& column_name, i64 index);

@@ -137,6 +137,25 @@ def check_hdf5_filters(folder, truth):
         expect_rows(read_h5(folder / "back.h5"), truth, f"h5py's big-endian file is read, chunks {chunks}")
 
 
+def check_robomimic(folder, truth):
+    """A group for each demonstration, as robomimic writes it, with and without compression."""
+    ends = np.cumsum(truth["ep_len"])
+    for compression in (None, "gzip", "lzf"):
+        name = f"robomimic_{compression}.hdf5"
+        with h5py.File(folder / name, "w") as f:
+            for e, (begin, end) in enumerate(zip(ends - truth["ep_len"], ends)):
+                group = f.create_group(f"data/demo_{e}")
+                group.attrs["num_samples"] = int(end - begin)
+                for k, column in (("actions", "action"), ("obs/agentview_image", "pixels"), ("obs/pos", "pos_agent"),
+                                  ("rewards", "reward"), ("next_obs/pos", "pos_agent")):
+                    group.create_dataset(k, data=truth[column][begin:end], compression=compression)
+            f["mask/train"] = np.array([b"demo_0", b"demo_1"])
+        orrery("data", "convert", folder / name, folder / "back.h5", "--layout", "current")
+        expected = {"action": truth["action"], "pixels": truth["pixels"], "pos": truth["pos_agent"],
+                    "rewards": truth["reward"], "ep_len": truth["ep_len"]}
+        expect_rows(read_h5(folder / "back.h5"), expected, f"h5py's {name} is read")
+
+
 def check_official(folder, truth):
     try:
         from stable_worldmodel.data.format import get_format
@@ -328,6 +347,7 @@ def main():
         check_hdf5(folder, truth)
         check_hdf5_indexes(folder, truth)
         check_hdf5_filters(folder, truth)
+        check_robomimic(folder, truth)
         check_zarr(folder, truth)
         orrery("data", "convert", folder / "plain.h5", folder / "folder")
         orrery("data", "convert", folder / "folder", folder / "folder.h5")

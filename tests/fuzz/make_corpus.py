@@ -229,6 +229,14 @@ def hdf5():
             f.create_dataset("action", data=ramp(9, 2), compression="gzip", chunks=(9, 1))
             f["ep_len"], f["ep_offset"] = numpy.array([5, 4], "i4"), numpy.array([0, 5])
         put("hdf5", name, out.getvalue())
+    out = io.BytesIO()
+    with h5py.File(out, "w") as f:
+        for number, rows in ((0, 5), (10, 4)):
+            group = f.create_group(f"data/demo_{number}")
+            group["actions"], group["obs/joint"] = ramp(rows, 2), ramp(rows, 3)
+            group.create_dataset("obs/eye", data=ramp(rows, 2, 2, 3, dtype="u1"), compression="gzip")
+        f["data/again"] = f["data"]
+    put("hdf5", "robomimic", out.getvalue())
 
 
 if __name__ == "__main__":
