@@ -75,7 +75,7 @@ limited() {
   (failures=0 && ulimit -f 2 && refused "$@" && exit $failures)
   failures=$((failures + $?))
 }
-limited 'cannot write full.h5' record --env pusht --policy weak --compact --episodes 40 --output full.h5
+limited 'cannot write full.h5: File too large' record --env pusht --policy weak --compact --episodes 40 --output full.h5
 limited 'cannot write full.pt' convert --model run --output full.pt
 limited 'cannot write full.html' curves run --output full.html
 limited 'cannot write' $train --data drawn.h5 --output full_run
