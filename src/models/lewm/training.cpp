@@ -59,6 +59,7 @@ TrainingState::TrainingState(const Context& ctx, const Config& config, i64 windo
       context_(unroll.context > 0 ? unroll.context : std::min(config.predictor.window, frames - 1)),
       steps_(unroll.steps),
       precision_(precision),
+      kept_(ctx.device() == Device::cuda ? precision : Precision::f32),
       from_latents_(from_latents) {
   check(precision == Precision::f32 || precision == Precision::bf16, "training: precision is ",
         name_of(precision), ", there is training in f32 or bf16");
@@ -82,7 +83,7 @@ void TrainingState::lay_out(Arena& arena, const Config& config) {
   const i64 window = config.predictor.window;
   const i64 action_wide = config.action.mlp_scale * config.action.output;
   if (!from_latents_) {
-    encoder_ = take_encoder(arena, config.encoder, all, precision_);
+    encoder_ = take_encoder(arena, config.encoder, all, precision_, kept_);
     projector_ = take_head(arena, config.projector, all, precision_);
   }
   emb_ = arena.take<float, 2>({all, width_});

@@ -62,8 +62,8 @@ struct LossGradient {
 // Activations and scratch of one pass, one block of memory planned once.
 class TrainingState {
  public:
-  // precision: of the products, f32 or bf16; weights, gradients and all that lies between products
-  // are f32 in both
+  // precision: of the products, f32 or bf16; weights and gradients are f32 in both, and what lies
+  // between products is but for rows that nothing else reads (take_encoder)
   // from_latents: of a pass that is given latents and learns dynamics alone; it has no room for an
   // encoder
   TrainingState(const Config& config, i64 windows, i64 frames, const Unroll& unroll = {},
@@ -115,6 +115,7 @@ class TrainingState {
 
   i64 windows_, frames_, width_, context_, steps_;
   Precision precision_;
+  Precision kept_;  // of such rows of the encoder
   bool from_latents_;
   Block memory_;
   PassMode mode_;
