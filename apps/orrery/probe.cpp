@@ -85,7 +85,7 @@ void add_probe(CLI::App& app, int&) {
   StudyOptions& study = options->study;
   auto* verb = app.add_subcommand(
       "probe",
-      "what a model's latents are worth: prediction errors, linear probes of the state, "
+      "what a model's latents are worth: prediction errors, linear and MLP probes of the state, "
       "latent against state distance");
   verb->add_option("--model", options->model, "folder of a model, or its file of weights")
       ->required();
@@ -121,7 +121,12 @@ void add_probe(CLI::App& app, int&) {
   verb->add_option("--ridge", study.penalty, "penalty of the probes' regression")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  verb->add_option("--seed", study.seed, "of the choice of frames and pairs")
+  study.mlp_steps = 2000;
+  verb->add_option("--mlp-steps", study.mlp_steps,
+                   "steps that probes of two layers learn for, beside the linear ones; 0: none")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--seed", study.seed, "of the choice of frames and pairs, and of the MLP probes")
       ->capture_default_str();
   verb->add_option("--output", options->output, "write the result as JSON");
   options->device.add_to(*verb);

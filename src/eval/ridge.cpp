@@ -39,32 +39,12 @@ void solve_positive_definite(std::vector<double>& a, std::vector<double>& b, i64
 
 }  // namespace
 
-template <typename T>
-Ridge::Scale Ridge::Scale::of(View<const T, 2> rows) {
-  const auto count = static_cast<double>(rows.size(0));
-  Scale scale;
-  for (i64 c = 0; c < rows.size(1); ++c) {
-    double sum = 0, squares = 0;
-    for (i64 r = 0; r < rows.size(0); ++r) sum += static_cast<double>(rows(r, c));
-    const double mean = sum / count;
-    for (i64 r = 0; r < rows.size(0); ++r) {
-      const double off = static_cast<double>(rows(r, c)) - mean;
-      squares += off * off;
-    }
-    const double deviation = std::sqrt(squares / count);
-    scale.mean.push_back(mean);
-    // a constant's deviation is what its mean was rounded by
-    scale.inverse.push_back(deviation > 1e-9 * (1 + std::abs(mean)) ? 1 / deviation : 0.0);
-  }
-  return scale;
-}
-
 Ridge::Ridge(View<const float, 2> x, View<const double, 2> y, double penalty) {
   check(x.size(0) >= 1 && x.size(0) == y.size(0), "ridge: ", x.size(0), " rows of x and ",
         y.size(0), " of y, as many and at least one were needed");
   check(penalty > 0, "ridge: a penalty of ", penalty, ", more than 0 was needed");
-  x_ = Scale::of(x);
-  y_ = Scale::of(y);
+  x_ = ColumnScale::of(x);
+  y_ = ColumnScale::of(y);
   const i64 n = x.size(0), width = x.size(1), targets = y.size(1);
   const double share = 1 / static_cast<double>(n);
   std::vector<double> products(static_cast<std::size_t>(width * width));
@@ -72,8 +52,7 @@ Ridge::Ridge(View<const float, 2> x, View<const double, 2> y, double penalty) {
   std::vector<double> row(static_cast<std::size_t>(width)), wanted;
   for (i64 r = 0; r < n; ++r) {
     for (i64 d = 0; d < width; ++d) {
-      const auto at = static_cast<std::size_t>(d);
-      row[at] = (static_cast<double>(x(r, d)) - x_.mean[at]) * x_.inverse[at];
+      row[static_cast<std::size_t>(d)] = x_.standardised(d, static_cast<double>(x(r, d)));
     }
     wanted.assign(&y(r, 0), &y(r, 0) + targets);
     standardise(wanted);
@@ -94,14 +73,15 @@ std::vector<double> Ridge::predict(View<const float, 1> x) const {
   const std::size_t targets = y_.mean.size();
   std::vector<double> y(targets);
   for (std::size_t d = 0; d < x_.mean.size(); ++d) {
-    const double value = (static_cast<double>(x[static_cast<i64>(d)]) - x_.mean[d]) * x_.inverse[d];
+    const auto at = static_cast<i64>(d);
+    const double value = x_.standardised(at, static_cast<double>(x[at]));
     for (std::size_t k = 0; k < targets; ++k) y[k] += value * weights_[d * targets + k];
   }
   return y;
 }
 
 void Ridge::standardise(std::vector<double>& y) const {
-  for (std::size_t k = 0; k < y.size(); ++k) y[k] = (y[k] - y_.mean[k]) * y_.inverse[k];
+  for (std::size_t k = 0; k < y.size(); ++k) y[k] = y_.standardised(static_cast<i64>(k), y[k]);
 }
 
 }  // namespace orrery

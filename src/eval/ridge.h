@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "eval/column_scale.h"
 #include "tensor/view.h"
 
 namespace orrery {
@@ -23,12 +24,7 @@ class Ridge {
   void standardise(std::vector<double>& y) const;
 
  private:
-  struct Scale {
-    std::vector<double> mean, inverse;  // 1 / deviation, 0 of constants
-    template <typename T>
-    static Scale of(View<const T, 2> rows);
-  };
-  Scale x_, y_;
+  ColumnScale x_, y_;
   std::vector<double> weights_;  // [D, K]
 };
 

@@ -77,6 +77,8 @@ Study study_model(Context& ctx, const lewm::Model& model, const lewm::Statistics
     const StateTable seen_states(data.learn, quantities_of(data.learn, options.columns), seen.rows);
     result.learn_frames = seen.count();
     result.probes = probe({seen, seen_states}, {frames, states}, options.penalty);
+    result.mlp_probes = mlp_probe(ctx, {seen, seen_states}, {frames, states},
+                                  {.steps = options.mlp_steps, .seed = options.seed});
   }
   if (options.pairs > 0) {
     result.distance = distance_curve(frames, states, options.pairs, options.seed);
@@ -94,6 +96,7 @@ json json_from_study(const Study& study) {
             {"stds", study.latent_std}}},
           {"prediction", json_from_prediction(study.prediction)},
           {"probes", json_from_probes(study.probes)},
+          {"mlp_probes", json_from_probes(study.mlp_probes)},
           {"distance_curve", study.distance ? json_from_distance_curve(*study.distance) : json()}};
 }
 
@@ -118,12 +121,19 @@ std::string lines_of(const Study& study) {
     }
   }
   if (!study.probes.empty()) {
-    out << "linear probes learned from " << study.learn_frames
+    const bool both = !study.mlp_probes.empty();
+    out << (both ? "linear and MLP" : "linear") << " probes learned from " << study.learn_frames
         << " frames; error of standardised values\n"
-           "                      mse      r\n";
-    for (const ProbeScore& score : study.probes) {
-      out << "  " << std::left << std::setw(16) << score.name << std::right << std::setprecision(4)
-          << std::setw(7) << score.mse << std::setprecision(3) << std::setw(7) << score.r << "\n";
+        << "                      mse      r" << (both ? "      mlp mse      r\n" : "\n");
+    const auto put = [&](const ProbeScore& score, int width) {
+      out << std::setprecision(4) << std::setw(width) << score.mse << std::setprecision(3)
+          << std::setw(7) << score.r;
+    };
+    for (std::size_t q = 0; q < study.probes.size(); ++q) {
+      out << "  " << std::left << std::setw(16) << study.probes[q].name << std::right;
+      put(study.probes[q], 7);
+      if (both) put(study.mlp_probes[q], 13);
+      out << "\n";
     }
   }
   if (study.distance) out << lines_of(*study.distance);

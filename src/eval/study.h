@@ -22,6 +22,7 @@ struct StudyOptions {
   i64 history = 0;                   // context frames, 0: the predictor's window
   i64 pairs = 10'000;                // of frames, for the distance curve; 0: none
   double penalty = 1e-4;             // of the probes' ridge
+  i64 mlp_steps = 0;                 // of probes that are networks, beside these; 0: none
   u64 seed = 0;                      // of the choice of frames and pairs
   std::vector<std::string> columns;  // to probe for; none: what is known of the recording
 };
@@ -31,7 +32,8 @@ struct Study {
   std::vector<double> latent_std;  // of each number, population
   double effective_rank = 0;       // as train/validation.h: participation ratio
   PredictionErrors prediction;
-  std::vector<ProbeScore> probes;
+  std::vector<ProbeScore> probes;      // linear
+  std::vector<ProbeScore> mlp_probes;  // of networks, the same quantities, or none
   std::optional<DistanceCurve> distance;
 
   double mean_std() const;
@@ -52,7 +54,8 @@ Study study_model(Context& ctx, const lewm::Model& model, const lewm::Statistics
 // {"frames", "learn_frames", "latent": {"width", "std", "effective_rank", "stds": [..]},
 //  "prediction": {"history", "windows", "variance", "horizons": [{"blocks", "error", "relative",
 //  "unchanged", "relative_unchanged"}]}, "probes": [{"name", "mse", "r", "components": [{"name",
-//  "mse", "r"}]}], "distance_curve": see distance_curve.h, or null}
+//  "mse", "r"}]}], "mlp_probes": the same of networks, "distance_curve": see distance_curve.h, or
+//  null}
 nlohmann::json json_from_study(const Study& study);
 std::string lines_of(const Study& study);
 

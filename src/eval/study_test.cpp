@@ -281,6 +281,48 @@ TEST(Probe, FindsWhatIsThereAndNothingElse) {
   EXPECT_LT(std::abs(scores[1].r), 0.4);
 }
 
+TEST(Probe, NetworksFindWhatLiesOnNoLine) {
+  // of two numbers u and v, drawn: their sum, and their product, which no line tells
+  constexpr i64 kFrames = 600;
+  const auto numbers = drawn(11, 2 * kFrames);
+  std::vector<float> told;
+  for (i64 i = 0; i < kFrames; ++i) {
+    const float u = numbers[static_cast<std::size_t>(2 * i)];
+    const float v = numbers[static_cast<std::size_t>(2 * i + 1)];
+    for (i64 row = 0; row < kStride; ++row) told.insert(told.end(), {u + v, u * v});
+  }
+  TensorMap columns;
+  columns.emplace("proprio", Tensor::of<float>({kFrames * kStride, 2}, told));
+  const auto episodes = episodes_in_memory("numbers", {kFrames * kStride}, std::move(columns));
+  const auto quantities = quantities_of(*episodes);
+  ASSERT_EQ(quantities.size(), 1u);
+  constexpr i64 kLearn = 500;
+  const EncodedFrames learn =
+      made_frames({kLearn}, 2, {numbers.begin(), numbers.begin() + 2 * kLearn});
+  EncodedFrames judge =
+      made_frames({kFrames - kLearn}, 2, {numbers.begin() + 2 * kLearn, numbers.end()});
+  for (i64& row : judge.rows) row += kLearn * kStride;
+  const StateTable seen(*episodes, quantities, learn.rows), held(*episodes, quantities, judge.rows);
+  const auto linear = probe({learn, seen}, {judge, held});
+  EXPECT_LT(linear.at(0).components.at(0).mse, 1e-4);
+  EXPECT_LT(linear.at(0).components.at(1).r, 0.4);
+  std::vector<double> errors;
+  for (const int threads : {1, 3}) {
+    Context ctx({.threads = threads});
+    const MlpProbe how = {.steps = 400, .hidden = 32, .batch = 64, .lr = 1e-2};
+    const auto scores = mlp_probe(ctx, {learn, seen}, {judge, held}, how);
+    ASSERT_EQ(scores.size(), 1u);
+    // measured: 0.002 and 0.02
+    EXPECT_LT(scores[0].components.at(0).mse, 0.02);
+    EXPECT_LT(scores[0].components.at(1).mse, 0.1);
+    EXPECT_GT(scores[0].components.at(1).r, 0.95);
+    errors.push_back(scores[0].mse);
+    EXPECT_TRUE(mlp_probe(ctx, {learn, seen}, {judge, held}, {.steps = 0}).empty());
+    EXPECT_THROW(mlp_probe(ctx, {learn, seen}, {judge, held}, {.batch = 0}), Error);
+  }
+  EXPECT_EQ(errors[0], errors[1]) << "the same for any number of threads";
+}
+
 TEST(DistanceCurve, OfALineRises) {
   // two episodes of 30 frames that walk along x, 16 px a frame; the latent is 1 / 16 of it
   const i64 kFrames = 30;
@@ -356,12 +398,14 @@ TEST(StudyModel, TellsTheSameWhateverTheThreads) {
     const lewm::Model model(ctx, lewm::seeded_weights(small_config(), "study"));
     const lewm::Statistics statistics = {
         .action_mean = {0, 0}, .action_std = {1, 1}, .frameskip = kStride};
-    const Study study = study_model(ctx, model, statistics, {*episodes, {0, 1, 2}, *episodes, {3}},
-                                    {.frames = 8, .learn_frames = 20, .pairs = 100});
+    const Study study =
+        study_model(ctx, model, statistics, {*episodes, {0, 1, 2}, *episodes, {3}},
+                    {.frames = 8, .learn_frames = 20, .pairs = 100, .mlp_steps = 3});
     EXPECT_EQ(study.frames, 8);
     EXPECT_EQ(study.learn_frames, 20);
     EXPECT_EQ(study.latent_std.size(), 20u);
     EXPECT_EQ(study.probes.size(), 3u);
+    EXPECT_EQ(study.mlp_probes.size(), 3u);
     EXPECT_EQ(study.prediction.horizons.size(), 5u);
     ASSERT_TRUE(study.distance.has_value());
     EXPECT_EQ(study.distance->main()->name, "agent and block");
