@@ -68,6 +68,10 @@ nlohmann::json model_facts(const std::string& path) {
                            {"action_size", facts.action_size},
                            {"window", facts.window},
                            {"has_statistics", facts.has_statistics}};
+  if (facts.observation_size > 0) {  // it sees numbers
+    result["observation"] = facts.observation;
+    result["observation_size"] = facts.observation_size;
+  }
   if (facts.has_statistics) {
     result["frameskip"] = facts.frameskip;
     result["raw_action_size"] = facts.raw_action_size;

@@ -11,9 +11,9 @@
 
 #include "decisions_output.h"
 #include "device_options.h"
-#include "io/npz.h"
 #include "media/image.h"
 #include "models/lewm/statistics.h"
+#include "npy_rows.h"
 #include "orrery/orrery.h"
 #include "planner_options.h"
 #include "verbs.h"
@@ -27,8 +27,8 @@ Picture picture_of(const Image& image) {
 }
 
 struct Options {
-  std::string model, frame, check_with;
-  std::vector<std::string> goals;
+  std::string model, frame, observation, check_with;
+  std::vector<std::string> goals, goal_observations;
   PlannerOptions planner;
   PlanOptions plan;
   DeviceOptions device;
@@ -38,25 +38,24 @@ struct Options {
 // What is to be reached, with the pixels that it needs.
 struct GivenGoal {
   Image image;
-  std::vector<float> latent;
-  Goal goal() const { return latent.empty() ? Goal{picture_of(image), {}} : Goal{{}, latent}; }
+  std::vector<float> latent, observation;
+  Goal goal() const {
+    return {image.rgb.empty() ? Picture() : picture_of(image), latent, observation};
+  }
 };
 
-// one goal, or the rows of a NumPy file
-void add_goals(const std::string& path, std::vector<GivenGoal>& goals) {
+// One goal, or the rows of a NumPy file: latents, or what a model of vectors observes.
+void add_goals(const std::string& path, bool vectors, std::vector<GivenGoal>& goals) {
   if (std::filesystem::path(path).extension() != ".npy") {
-    goals.push_back({read_image(path), {}});
+    goals.push_back({.image = read_image(path)});
     return;
   }
-  const Tensor latents = read_npy(path).converted(DType::f32);
-  check(latents.rank() == 1 || latents.rank() == 2, path, ": latents of goals are ",
-        latents.shape(), ", one row or several were needed");
-  const auto values = latents.span<float>();
-  check(std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); }), path,
-        ": latents of goals must be finite numbers");
-  const i64 width = latents.size(latents.rank() - 1);
-  for (i64 at = 0; at < latents.numel(); at += width) {
-    goals.push_back({{}, {values.begin() + at, values.begin() + at + width}});
+  for (std::vector<float>& row : rows_of_npy(path)) {
+    if (vectors) {
+      goals.push_back({.observation = std::move(row)});
+    } else {
+      goals.push_back({.latent = std::move(row)});
+    }
   }
 }
 
@@ -93,11 +92,17 @@ void add_plan(CLI::App& app, int& result) {
   auto* verb = app.add_subcommand("plan", "actions that lead from one picture to another");
   verb->add_option("--model", options->model, "folder of a model, or its file of weights")
       ->required();
-  verb->add_option("--frame", options->frame, "PNG or JPEG of the present")->required();
+  auto* frame = verb->add_option("--frame", options->frame, "PNG or JPEG of the present");
+  verb->add_option("--observation", options->observation,
+                   "of a model that sees vectors: the present's numbers, a NumPy file (.npy)")
+      ->excludes(frame);
   verb->add_option("--goal,--goal-latent", options->goals,
                    "PNG or JPEG of the goal, or NumPy file (.npy) of latents; several are gone "
                    "through in their order")
-      ->required()
+      ->take_all();
+  verb->add_option("--goal-observation", options->goal_observations,
+                   "of a model that sees vectors: goals as it would observe them, a NumPy file "
+                   "(.npy) of one row or several")
       ->take_all();
   options->planner.add_to(*verb);
   verb->add_option("--horizon", options->plan.horizon, "blocks of actions")->capture_default_str();
@@ -112,13 +117,29 @@ void add_plan(CLI::App& app, int& result) {
   verb->add_flag("--json", options->json, "print one JSON object");
   verb->callback([options, &result] {
     WorldModel model(options->model, options->device.chosen());
-    const Image now = read_image(options->frame);
+    const bool vectors = !options->observation.empty();
+    check(vectors || !options->frame.empty(),
+          "the present is missing: --frame, or --observation for a model of vectors");
+    check(!options->goals.empty() || !options->goal_observations.empty(),
+          "a goal is missing: --goal, or --goal-observation for a model of vectors");
+    check(!vectors || options->check_with.empty(),
+          "--check-with is of models that see pictures, --observation was given");
+    Image now;
+    if (!vectors) now = read_image(options->frame);
     std::vector<GivenGoal> given;
-    for (const std::string& path : options->goals) add_goals(path, given);
+    for (const std::string& path : options->goals) add_goals(path, false, given);
+    for (const std::string& path : options->goal_observations) add_goals(path, true, given);
     std::vector<Goal> goals;
     for (const GivenGoal& one : given) goals.push_back(one.goal());
     options->planner.apply_to(options->plan);
-    const PlannedActions plan = model.plan(picture_of(now), goals, options->plan);
+    const auto present = [&] {
+      const auto rows = rows_of_npy(options->observation);
+      check(rows.size() == 1, options->observation, " holds ", rows.size(),
+            " rows, the present is one");
+      return rows[0];
+    };
+    const PlannedActions plan = vectors ? model.plan(present(), goals, options->plan)
+                                        : model.plan(picture_of(now), goals, options->plan);
     // what answers then was chosen by nothing
     check(std::isfinite(plan.cost),
           "no candidate had a finite cost: the model's weights, its pictures' latents or "

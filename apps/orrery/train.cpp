@@ -19,7 +19,7 @@ namespace orrery::cli {
 namespace {
 
 struct Options {
-  std::string data, config, output, page, init, init_encoder;
+  std::string data, config, output, page, init, init_encoder, observation;
   std::optional<std::string> preset;
   std::vector<std::string> set;  // key=value
   bool init_optimiser = false;
@@ -91,6 +91,18 @@ std::string read_configuration(const Options& options, train::Run& run) {
   return model_from;
 }
 
+// The column that a model of vectors sees: the one asked for, else the first that is known.
+std::string observation_of(const Options& options) {
+  if (!options.observation.empty()) return options.observation;
+  const auto episodes = open_episodes(options.data);
+  for (const char* name : {"observation", "observation.state", "state", "proprio"}) {
+    if (episodes->find_column(name) >= 0) return name;
+  }
+  fail(options.data,
+       " has no column observation, observation.state, state or proprio; name one with "
+       "--observation");
+}
+
 // the model whose encoder is at rest while dynamics learn
 lewm::Weights encoder_of(const Options& options, const lewm::Config& config) {
   check(!options.init.empty() || !options.init_encoder.empty(),
@@ -133,16 +145,27 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
           "; one of them was needed");
     run.model = lewm::preset(*options.preset);
   }
+  lewm::EncoderConfig& encoder = run.model.encoder;
+  if (encoder.of_vectors() && (!has_model || !options.observation.empty())) {
+    encoder.vector.column = observation_of(options);
+  }
+  check(encoder.of_vectors() || options.observation.empty(),
+        "--observation is of models that see vectors, such as --preset vector-mlp");
   train::settle(run.settings, run.model);
   // drawn pictures have the model's size
   train::Recorded data(options.data, run.settings, train::Ranks(&ranks),
-                       has_model ? run.model.encoder.image_size : 0);
+                       has_model ? encoder.image_size : 0,
+                       encoder.of_vectors() ? encoder.vector.column : std::string());
   const i64 block = run.settings.frameskip * data.action_width();
   if (!has_model) {
     // a published model, for the data's actions and frames
     run.model.action.input = block;
-    run.model.encoder.image_size = data.image_size();
+    encoder.image_size = data.image_size();
+    if (encoder.of_vectors()) encoder.vector.inputs = data.observed().width();
   }
+  check(!encoder.of_vectors() || encoder.vector.inputs == data.observed().width(), options.data,
+        ": column ", encoder.vector.column, " has ", data.observed().width(),
+        " numbers, the model sees ", encoder.vector.inputs);
   check(run.model.action.input == block, options.data, " has actions of ", data.action_width(),
         " numbers, with frameskip ", run.settings.frameskip, " a block of ", block,
         "; the model takes blocks of ", run.model.action.input);
@@ -227,7 +250,11 @@ void add_train(CLI::App& app, int& result) {
   for (const std::string& name : lewm::preset_names()) names += (names.empty() ? "" : ", ") + name;
   verb->add_option("--preset", options->preset,
                    "a published model in place of `model`: " + names +
-                       ", or slim_<Z>d_<E>e_<P>p and hybrid_<H>d_<E>_<P> with other numbers");
+                       ", or slim_<Z>d_<E>e_<P>p, hybrid_<H>d_<E>_<P> and vector_<Z>d_<P>p with "
+                       "other numbers");
+  verb->add_option("--observation", options->observation,
+                   "column of numbers that a vector model sees in place of pictures (default: "
+                   "observation, observation.state, state or proprio)");
   verb->add_option("--output", options->output, "folder for the model and the run")->required();
   verb->add_flag("--resume", options->resume,
                  "go on from the folder's checkpoint, if there is one");

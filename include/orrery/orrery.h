@@ -111,10 +111,12 @@ struct PlanOptions {
   bool operator==(const PlanOptions&) const = default;
 };
 
-// What to reach: what a picture shows, or a latent of facts().latent_size numbers.
+// What to reach: what a picture shows, a latent of facts().latent_size numbers, or what a model of
+// vectors would observe there.
 struct Goal {
   Picture picture;
-  std::vector<float> latent;  // taken when it is not empty
+  std::vector<float> latent;       // taken when it is not empty
+  std::vector<float> observation;  // else this
 };
 
 // Numbers that tell how a plan was found, one for each iteration.
@@ -153,6 +155,10 @@ struct ModelFacts {
   int latent_size = 0;
   int action_size = 0;  // numbers of one block
   int window = 0;       // frames the predictor looks at
+  // of a model that sees vectors: how many numbers, and the column of recordings with them. Its
+  // image_size is 0.
+  int observation_size = 0;
+  std::string observation;
   bool has_statistics = false;
   int frameskip = 0;        // environment steps a block; 0 without statistics
   int raw_action_size = 0;  // numbers of one environment step; 0 without statistics
@@ -175,6 +181,8 @@ class WorldModel {
 
   // The latent of a picture, facts().latent_size numbers.
   std::vector<float> encode(const Picture& picture);
+  // The same of an observation of facts().observation_size numbers, as recorded.
+  std::vector<float> encode(const std::vector<float>& observation);
 
   // Actions that are expected to lead from what `now` shows to what `goal` shows.
   PlannedActions plan(const Picture& now, const Picture& goal, const PlanOptions& options = {});
@@ -182,6 +190,9 @@ class WorldModel {
   // Through several goals in their order: a plan of options.horizon blocks for each, the first from
   // what `now` shows, every other from where the one before is imagined to lead.
   PlannedActions plan(const Picture& now, const std::vector<Goal>& goals,
+                      const PlanOptions& options = {});
+  // The same of a model that sees vectors.
+  PlannedActions plan(const std::vector<float>& now, const std::vector<Goal>& goals,
                       const PlanOptions& options = {});
 
  private:

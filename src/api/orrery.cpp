@@ -1,6 +1,7 @@
 #include "orrery/orrery.h"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,6 +12,7 @@
 #include "models/lewm/eye.h"
 #include "models/lewm/pilot.h"
 #include "models/lewm/statistics.h"
+#include "models/lewm/vector_encoder.h"
 #include "plan/categorical_cem.h"
 #include "plan/choice.h"
 #include "tensor/placed.h"
@@ -138,6 +140,12 @@ struct WorldModel::Parts {
     facts.latent_size = static_cast<int>(config.latent());
     facts.action_size = static_cast<int>(config.action.input);
     facts.window = static_cast<int>(config.predictor.window);
+    if (config.encoder.of_vectors()) {
+      facts.patch_size = 0;
+      facts.observation_size = static_cast<int>(config.encoder.vector.inputs);
+      facts.observation = config.encoder.vector.column;
+      reader.emplace(model, 1);
+    }
     facts.has_statistics = statistics.has_value();
     facts.device = ctx.device() == Device::cpu ? "cpu" : text("cuda:", ctx.device_index());
     facts.precision = name_of(model.precision());
@@ -178,6 +186,12 @@ struct WorldModel::Parts {
           0, View<const float, 2>(goal.latent.data(), {1, static_cast<i64>(goal.latent.size())}));
       return;
     }
+    if (!goal.observation.empty()) {
+      at.goal.clear();
+      const std::vector<float> values = read(goal.observation);
+      at.pilot.set_goal_latents(0, View<const float, 2>(values.data(), {1, latent.count()}));
+      return;
+    }
     const Picture& picture = goal.picture;
     const std::size_t bytes =
         static_cast<std::size_t>(picture.height) * static_cast<std::size_t>(picture.width) * 3;
@@ -192,9 +206,25 @@ struct WorldModel::Parts {
     at.goal.assign(picture.rgb, picture.rgb + bytes);
   }
 
+  // plans for the first goal from what is seen
+  using FirstPlan =
+      std::function<void(lewm::Pilot&, const PlanRequest& request, const PlanResult& result)>;
+  PlannedActions plan(const Picture& now, const std::vector<Goal>& goals,
+                      const PlanOptions& options, const FirstPlan& first_plan);
+
   void look(const Picture& picture, std::span<float> values) {
     eye_for(picture).look(ctx, view_of(picture), latent.view<2>({1, latent.count()}));
     latent.get(values);
+  }
+
+  std::vector<float> read(const std::vector<float>& observation) {
+    check(reader.has_value(), "an observation of ", observation.size(),
+          " numbers came, the model sees pictures");
+    std::vector<float> values(static_cast<std::size_t>(latent.count()));
+    reader->read(
+        ctx, View<const float, 2>(observation.data(), {1, static_cast<i64>(observation.size())}),
+        View<float, 2>(values.data(), {1, latent.count()}));
+    return values;
   }
 
   std::string path;
@@ -203,6 +233,7 @@ struct WorldModel::Parts {
   std::optional<lewm::Statistics> statistics;
   Placed<float> latent;
   std::optional<lewm::Eye> eye;
+  std::optional<lewm::VectorReader> reader;  // of a model that sees vectors
   std::unique_ptr<Flight> flight;
   ModelFacts facts;
 };
@@ -224,6 +255,10 @@ std::vector<float> WorldModel::encode(const Picture& picture) {
   return latent;
 }
 
+std::vector<float> WorldModel::encode(const std::vector<float>& observation) {
+  return parts_->read(observation);
+}
+
 PlannedActions WorldModel::plan(const Picture& now, const Picture& goal,
                                 const PlanOptions& options) {
   return plan(now, std::vector<Goal>{{goal, {}}}, options);
@@ -231,16 +266,36 @@ PlannedActions WorldModel::plan(const Picture& now, const Picture& goal,
 
 PlannedActions WorldModel::plan(const Picture& now, const std::vector<Goal>& goals,
                                 const PlanOptions& options) {
-  check(!goals.empty(), "no goals were given, at least one was needed");
   check(now.rgb != nullptr, "a picture without pixels was given");
+  lewm::Pilot::Sight sight;
+  sight.frames = {now.rgb, {1, 1, now.height, now.width, 3}};
+  return parts_->plan(now, goals, options,
+                      [&](lewm::Pilot& pilot, const PlanRequest& request,
+                          const PlanResult& result) { pilot.plan(sight, request, result); });
+}
+
+PlannedActions WorldModel::plan(const std::vector<float>& now, const std::vector<Goal>& goals,
+                                const PlanOptions& options) {
+  return parts_->plan(
+      {}, goals, options,
+      [&](lewm::Pilot& pilot, const PlanRequest& request, const PlanResult& result) {
+        const std::vector<float> seen = parts_->read(now);
+        const auto width = static_cast<i64>(seen.size());
+        pilot.plan_from({seen.data(), {1, 1, width}}, {}, request, result);
+      });
+}
+
+PlannedActions WorldModel::Parts::plan(const Picture& now, const std::vector<Goal>& goals,
+                                       const PlanOptions& options, const FirstPlan& first_plan) {
+  check(!goals.empty(), "no goals were given, at least one was needed");
   for (const Goal& goal : goals) {
-    check(goal.picture.rgb != nullptr || !goal.latent.empty(),
-          "a goal without pixels and without a latent was given");
+    check(goal.picture.rgb != nullptr || !goal.latent.empty() || !goal.observation.empty(),
+          "a goal without pixels, latent and observation was given");
   }
-  Parts& parts = *parts_;
-  Flight& flight = parts.flight_for(options, now);
+  Parts& parts = *this;
+  Flight& trip = parts.flight_for(options, now);
   const i64 block = parts.model.config().action.input;
-  const i64 latent = parts.model.config().latent();
+  const i64 dim = parts.model.config().latent();
   const i64 numbers = options.horizon * block;
   std::vector<float> actions(goals.size() * static_cast<std::size_t>(numbers));
   std::vector<float> imagined;
@@ -248,7 +303,7 @@ PlannedActions WorldModel::plan(const Picture& now, const std::vector<Goal>& goa
 
   const double begin = now_s();
   for (std::size_t i = 0; i < goals.size(); ++i) {
-    parts.aim(flight, goals[i]);
+    parts.aim(trip, goals[i]);
     // every goal's plan draws its own numbers
     const PlanKey key = {0, static_cast<i64>(i)};
     PlanRequest request;
@@ -260,22 +315,20 @@ PlannedActions WorldModel::plan(const Picture& now, const std::vector<Goal>& goa
                                .cost = View<float, 1>(&cost, {1}),
                                .std = {}};
     if (i == 0) {
-      lewm::Pilot::Sight sight;
-      sight.frames = {now.rgb, {1, 1, now.height, now.width, 3}};
-      flight.pilot.plan(sight, request, result);
+      first_plan(trip.pilot, request, result);
     } else {
       // from where the plan before is imagined to lead
-      flight.pilot.plan_from({imagined.data() + options.horizon * latent, {1, 1, latent}}, {},
-                             request, result);
+      trip.pilot.plan_from({imagined.data() + options.horizon * dim, {1, 1, dim}}, {}, request,
+                           result);
     }
     if (i + 1 < goals.size()) {
-      imagined.resize(static_cast<std::size_t>((1 + options.horizon) * latent));
-      flight.pilot.imagine(0, View<const float, 2>(mine, {options.horizon, block}),
-                           {imagined.data(), {1 + options.horizon, latent}});
+      imagined.resize(static_cast<std::size_t>((1 + options.horizon) * dim));
+      trip.pilot.imagine(0, View<const float, 2>(mine, {options.horizon, block}),
+                         {imagined.data(), {1 + options.horizon, dim}});
     }
     planned.goal_costs.push_back(static_cast<double>(cost));
     planned.cost += static_cast<double>(cost);
-    if (options.trace) planned.traces.push_back(columns_of(flight.traces.at(0)));
+    if (options.trace) planned.traces.push_back(columns_of(trip.traces.at(0)));
   }
   planned.plan_ms = 1e3 * (now_s() - begin);
   if (options.planner == "categorical-cem" || options.planner == "pgd") {

@@ -14,6 +14,8 @@ struct ColumnStatistics {
   std::vector<double> deviation;  // population: sqrt(mean((x - mean)^2))
   i64 rows = 0;                   // that counted
   i64 rows_with_nan = 0;
+
+  i64 width() const { return static_cast<i64>(mean.size()); }
 };
 
 // Sums in double. A column without a single whole row is an error.

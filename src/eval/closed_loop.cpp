@@ -95,6 +95,19 @@ class NamedPlanner final : public Planner {
   std::vector<PlanKey> keys_;
 };
 
+// Where the numbers that a model sees begin among those that an environment tells.
+i64 numbers_of(const Environment& environment, const lewm::VectorEncoderConfig& wanted) {
+  i64 at = 0;
+  std::string there;
+  for (const InfoColumn& column : environment.info_columns()) {
+    if (column.name == wanted.column && column.width() == wanted.inputs) return at;
+    at += column.width();
+    there += text(there.empty() ? "" : ", ", column.name, " of ", column.width());
+  }
+  fail("the model sees ", wanted.column, " of ", wanted.inputs, " numbers, ", environment.name(),
+       " tells ", there);
+}
+
 class ClosedLoop {
  public:
   ClosedLoop(Context& ctx, const LockStep& how, std::span<const EvalCase> cases)
@@ -109,7 +122,6 @@ class ClosedLoop {
         dim_(model_.config().latent()),
         height_(cases[0].frame.height),
         width_(cases[0].frame.width),
-        eye_(ctx, model_, height_, width_, count_),
         camera_(batch_[0], height_, width_),
         film_camera_(batch_[0], options_.film_side, options_.film_side),
         own_noise_(protocol_.seed),
@@ -124,6 +136,14 @@ class ClosedLoop {
         judges_(cases.size(), Judge(protocol_.criterion)) {
     frames_ = Tensor(DType::uint8, {count_, batch_[0].frame_height(), batch_[0].frame_width(), 3});
     pictures_ = Tensor(DType::uint8, {count_, height_, width_, 3});
+    const lewm::EncoderConfig& encoder = model_.config().encoder;
+    if (encoder.of_vectors()) {
+      numbers_ = numbers_of(batch_[0], encoder.vector);
+      reader_.emplace(model_, count_);
+      vectors_ = Tensor::zeros<float>({count_, encoder.vector.inputs});
+    } else {
+      eye_.emplace(ctx, model_, height_, width_, count_);
+    }
     // frames of the past and the present, one after the other
     latents_ = Placed<float>(ctx, protocol_.plan.history_len * count_ * dim_);
     prefixes_ = Placed<float>(ctx, protocol_.plan.history_len * model_.config().action.input);
@@ -155,6 +175,28 @@ class ClosedLoop {
     return state;
   }
 
+  // what the model sees of all environments: pictures_ or vectors_
+  const Tensor& seen() const { return reader_ ? vectors_ : pictures_; }
+
+  // the numbers that environment e shows now, of a model that sees them
+  void look_at_numbers(i64 e) {
+    if (!reader_) return;
+    info_.resize(static_cast<std::size_t>(batch_[e].info_width()));
+    batch_[e].info(info_);
+    const auto from = info_.begin() + numbers_;
+    std::transform(from, from + vectors_.size(1), &vectors_.view<float, 2>()(e, 0),
+                   [](double value) { return static_cast<float>(value); });
+  }
+
+  // rows of what was seen to latents where the context works
+  void look(const Tensor& seen, i64 first, i64 last, View<float, 2> latents) {
+    if (reader_) {
+      reader_->read(ctx_, seen.view<float, 2>().slice(0, first, last), latents);
+    } else {
+      eye_->look(ctx_, seen.view<u8, 4>().slice(0, first, last), latents);
+    }
+  }
+
   void place(i64 e) {
     const EvalCase& one = case_of(e);
     batch_[e].reset(mix(protocol_.seed, static_cast<u64>(one.index)));
@@ -173,6 +215,11 @@ class ClosedLoop {
       std::memcpy(&pictures(e, 0, 0, 0), image.rgb.data(), image.rgb.size());
     };
     for (i64 e = 0; e < count_; ++e) {
+      if (reader_) {
+        batch_[e].reset(mix(protocol_.seed, static_cast<u64>(case_of(e).index)));
+        batch_[e].start_at(case_of(e).goal_state, case_of(e).goal_state);
+        look_at_numbers(e);
+      }
       place(e);
       const Step at_start = batch_[e].measure();
       EpisodeRecord& record = episode(e);
@@ -184,9 +231,12 @@ class ClosedLoop {
       put(e, case_of(e).goal);
     }
     const double begin = now_s();
-    goals_ = latents_of(pictures, goals_there_);
+    goals_ = latents_of(seen(), goals_there_);
     look_ms_ = 1e3 * (now_s() - begin) / static_cast<double>(count_);  // a goal is encoded once
-    for (i64 e = 0; e < count_; ++e) put(e, case_of(e).frame);
+    for (i64 e = 0; e < count_; ++e) {
+      put(e, case_of(e).frame);
+      look_at_numbers(e);
+    }
     keep_block_frames();
     if (options_.films) {
       batch_.render(ctx_, frames_.view<u8, 4>());
@@ -226,6 +276,7 @@ class ClosedLoop {
         record.distances.push_back(outcome.distance);
         if (outcome.terminated && record.reached_at < 0) record.reached_at = step + 1;
         camera_.take(frames_.view<u8, 4>()[e], pictures_.view<u8, 4>()[e]);
+        look_at_numbers(e);
         if (options_.films) record.film.push_back(film_camera_.take(frames_.view<u8, 4>()[e]));
         if (judges_[static_cast<std::size_t>(e)].succeeded(batch_[e], outcome)) {
           record.success = true;
@@ -271,7 +322,7 @@ class ClosedLoop {
     who_.assign(who.begin(), who.end());
     dynamics.begin(static_cast<i64>(who.size()));
     const auto latents = latents_.view<3>({count_, history, dim_});
-    const auto newest = static_cast<i64>(block_pictures_.size()) - 1;
+    const auto newest = static_cast<i64>(block_seen_.size()) - 1;
     for (std::size_t i = 0, end = 0; i < who.size(); i = end) {
       // neighbours are looked at together, unless they have a past
       const double begin = now_s();
@@ -280,9 +331,8 @@ class ClosedLoop {
       const i64 first = who[i], last = who[end - 1] + 1;
       for (i64 frame = 0; frame < history; ++frame) {
         const i64 block = newest - (history - 1 - frame);
-        const auto pictures = block_pictures_[static_cast<std::size_t>(block)].view<u8, 4>();
         const View<float, 2> into(latents[first][frame].data(), {last - first, dim_});
-        eye_.look(ctx_, pictures.slice(0, first, last), into);
+        look(block_seen_[static_cast<std::size_t>(block)], first, last, into);
       }
       for (std::size_t k = i; k < end; ++k) {
         const i64 e = who[k];
@@ -362,17 +412,15 @@ class ClosedLoop {
     return {&rows(r, 0), static_cast<std::size_t>(rows.size(1))};
   }
 
-  // the pictures at a boundary between blocks: what later plans look back on, and what imagined
+  // what is seen at a boundary between blocks: what later plans look back on, and what imagined
   // latents are compared with afterwards
-  void keep_block_frames() { block_pictures_.push_back(pictures_.clone()); }
+  void keep_block_frames() { block_seen_.push_back(seen().clone()); }
 
   // Surprise: imagined against seen latents at the block boundaries that were reached; and the
   // recorded frames that look most like what was imagined.
   void compare_with_what_came() {
     std::vector<Tensor> seen;
-    for (const Tensor& pictures : block_pictures_) {
-      seen.push_back(latents_of(pictures.view<u8, 4>(), latents_));
-    }
+    for (const Tensor& one : block_seen_) seen.push_back(latents_of(one, latents_));
     const i64 block_steps = protocol_.plan.action_block;
     for (const Imagination& imagination : imaginations_) {
       EpisodeRecord& record = episode(imagination.environment);
@@ -394,10 +442,10 @@ class ClosedLoop {
     }
   }
 
-  // what the eye makes of pictures, by way of memory where the context works
-  Tensor latents_of(View<const u8, 4> pictures, Placed<float>& there) {
-    Tensor latents = Tensor::zeros<float>({pictures.size(0), dim_});
-    eye_.look(ctx_, pictures, there.view<2>({pictures.size(0), dim_}));
+  // of all that was seen, by way of memory where the context works
+  Tensor latents_of(const Tensor& seen, Placed<float>& there) {
+    Tensor latents = Tensor::zeros<float>({count_, dim_});
+    look(seen, 0, count_, there.view<2>({count_, dim_}));
     there.get({latents.data<float>(), static_cast<std::size_t>(latents.numel())});
     return latents;
   }
@@ -441,7 +489,10 @@ class ClosedLoop {
   ActionScale scale_;
   EnvironmentBatch batch_;
   i64 count_, dim_, height_, width_;
-  lewm::Eye eye_;
+  std::optional<lewm::Eye> eye_;  // one of the two is there
+  std::optional<lewm::VectorReader> reader_;
+  i64 numbers_ = 0;           // where the reader's numbers begin among the environment's
+  std::vector<double> info_;  // all of them, of one environment
   Camera camera_, film_camera_;
   CounterNoise own_noise_;
   std::vector<std::unique_ptr<lewm::GoalDynamics>> dynamics_;  // for 1, 2, ... frames of history
@@ -450,13 +501,14 @@ class ClosedLoop {
   RecedingHorizonPolicy policy_;
   std::vector<Judge> judges_;
 
-  Tensor frames_;                       // [n, env height, env width, 3] as drawn
-  Tensor pictures_;                     // [n, height, width, 3] as the model sees them
-  Placed<float> latents_;               // [n, history, D] of what plans look at
-  Placed<float> prefixes_;              // [history - 1, A] of one environment
-  Placed<float> goals_there_;           // [n, D]
-  Tensor goals_;                        // the same for the host
-  std::vector<Tensor> block_pictures_;  // pictures_ at every block boundary
+  Tensor frames_;                   // [n, env height, env width, 3] as drawn
+  Tensor pictures_;                 // [n, height, width, 3] as the model sees them
+  Placed<float> latents_;           // [n, history, D] of what plans look at
+  Placed<float> prefixes_;          // [history - 1, A] of one environment
+  Placed<float> goals_there_;       // [n, D]
+  Tensor goals_;                    // the same for the host
+  Tensor vectors_;                  // [n, numbers] in their place
+  std::vector<Tensor> block_seen_;  // what is seen at every block boundary
   std::vector<Imagination> imaginations_;
   std::vector<i64> who_;  // environments being planned for
   i64 step_ = 0;

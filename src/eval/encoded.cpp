@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "base/random.h"
-#include "models/lewm/eye.h"
 #include "tensor/placed.h"
 
 namespace orrery {
@@ -15,6 +14,42 @@ constexpr u64 kOrder = 0xE9C0;  // keeps this use of a seed apart
 constexpr i64 kTogether = 32;   // frames decoded and looked at together: 5 MB of 224 x 224
 
 }  // namespace
+
+RowReader::RowReader(Context& ctx, const lewm::Model& model, const Episodes& episodes, i64 together)
+    : episodes_(episodes) {
+  const lewm::EncoderConfig& encoder = model.config().encoder;
+  if (encoder.of_vectors()) {
+    column_ = episodes.column_index(encoder.vector.column);
+    const i64 width = episodes.column(column_).width();
+    check(width == encoder.vector.inputs, episodes.name(), ": column ", encoder.vector.column,
+          " has ", width, " numbers, the model sees ", encoder.vector.inputs);
+    vectors_.emplace(model, together);
+    seen_ = Tensor::zeros<float>({together, width});
+    wide_.resize(static_cast<std::size_t>(together * width));
+    return;
+  }
+  column_ = episodes.column_index("pixels");
+  const Column& picture = episodes.column(column_);
+  check(picture.dtype == DType::uint8 && picture.row.rank() == 3 && picture.row[2] == 3,
+        episodes.name(), ": column pixels holds ", picture.dtype, " ", picture.row,
+        ", pictures (h, w, 3) of uint8 were needed");
+  eye_.emplace(ctx, model, picture.row[0], picture.row[1], together);
+  seen_ = Tensor(DType::uint8, {together, picture.row[0], picture.row[1], 3});
+}
+
+void RowReader::read(Context& ctx, i64 begin, i64 stride, i64 count, View<float, 2> latents) {
+  const i64 end = begin + (count - 1) * stride + 1;
+  if (eye_) {
+    episodes_.read(column_, begin, end, stride, seen_.bytes());
+    eye_->look(ctx, seen_.view<u8, 4>().slice(0, 0, count), latents);
+    return;
+  }
+  episodes_.read_f64(column_, begin, end, stride, wide_.data());
+  const i64 numbers = count * seen_.size(1);
+  std::transform(wide_.begin(), wide_.begin() + numbers, seen_.data<float>(),
+                 [](double value) { return static_cast<float>(value); });
+  vectors_->read(ctx, seen_.view<float, 2>().slice(0, 0, count), latents);
+}
 
 EncodedFrames encode_frames(Context& ctx, const lewm::Model& model, const Episodes& episodes,
                             const std::vector<i64>& among, const EncodeChoice& choice) {
@@ -37,23 +72,15 @@ EncodedFrames encode_frames(Context& ctx, const lewm::Model& model, const Episod
   check(result.count() >= 1, episodes.name(), ": no frame to encode in ", among.size(),
         " episodes");
 
-  const i64 pixels = episodes.column_index("pixels");
-  const Column& picture = episodes.column(pixels);
-  check(picture.dtype == DType::uint8 && picture.row.rank() == 3 && picture.row[2] == 3,
-        episodes.name(), ": column pixels holds ", picture.dtype, " ", picture.row,
-        ", pictures (h, w, 3) of uint8 were needed");
   const i64 dim = model.config().latent();
-  lewm::Eye eye(ctx, model, picture.row[0], picture.row[1], kTogether);
-  Tensor frames(DType::uint8, {kTogether, picture.row[0], picture.row[1], 3});
+  RowReader reader(ctx, model, episodes, kTogether);
   Placed<float> there(ctx, kTogether * dim);
   result.latents = Tensor::zeros<float>({result.count(), dim});
   for (const EncodedFrames::Piece& piece : result.pieces) {
     for (i64 first = 0; first < piece.frames; first += kTogether) {
       const i64 some = std::min(kTogether, piece.frames - first);
       const i64 begin = episodes.offset(piece.episode) + first * choice.stride;
-      episodes.read(pixels, begin, begin + (some - 1) * choice.stride + 1, choice.stride,
-                    frames.bytes());
-      eye.look(ctx, frames.view<u8, 4>().slice(0, 0, some), there.view<2>({some, dim}));
+      reader.read(ctx, begin, choice.stride, some, there.view<2>({some, dim}));
       there.get({result.latents.data<float>() + (piece.first + first) * dim,
                  static_cast<std::size_t>(some * dim)});
     }

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "data/episodes.h"
-#include "models/lewm/model.h"
+#include "models/lewm/eye.h"
+#include "models/lewm/vector_encoder.h"
 #include "tensor/tensor.h"
 
 namespace orrery {
@@ -28,6 +30,26 @@ struct EncodedFrames {
   }
 };
 
+// What a model makes of a recording's rows: of their pictures, or of the column of numbers that it
+// was made for. Error when the recording has not what the model sees.
+class RowReader {
+ public:
+  // together: rows that are read and looked at together. Model and recording outlive it.
+  RowReader(Context& ctx, const lewm::Model& model, const Episodes& episodes, i64 together);
+
+  // latents [count, D], where the context works, of rows begin, begin + stride, ...; count is at
+  // most `together`
+  void read(Context& ctx, i64 begin, i64 stride, i64 count, View<float, 2> latents);
+
+ private:
+  const Episodes& episodes_;
+  i64 column_ = 0;
+  std::optional<lewm::Eye> eye_;  // one of the two is there
+  std::optional<lewm::VectorReader> vectors_;
+  Tensor seen_;               // [together, row]: bytes or f32
+  std::vector<double> wide_;  // the numbers of the latter as they are read
+};
+
 struct EncodeChoice {
   i64 stride = 5;     // rows between frames: the model's frameskip
   i64 frames = 1000;  // at most; the last episode is cut short
@@ -35,7 +57,8 @@ struct EncodeChoice {
 };
 
 // Encodes whole episodes of those given, in an order drawn by the seed, until there are enough
-// frames. Needs a column `pixels` of RGB bytes. Error when there is no frame. steady
+// frames. Needs a column `pixels` of RGB bytes, or the one that a model of vectors sees. Error when
+// there is no frame. steady
 EncodedFrames encode_frames(Context& ctx, const lewm::Model& model, const Episodes& episodes,
                             const std::vector<i64>& among, const EncodeChoice& choice);
 

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "eval/closed_loop.h"
-#include "models/lewm/eye.h"
+#include "eval/encoded.h"
 #include "tensor/placed.h"
 
 namespace orrery {
@@ -47,12 +47,12 @@ Gallery make_gallery(Context& ctx, const lewm::Model& model, const Episodes& epi
   check(size >= 1, episodes.name(), ": no frame to show imagined latents as");
   Gallery gallery;
   Placed<float> there(ctx, size * dim);
-  lewm::Eye eye(ctx, model, shape[0], shape[1], 1);
+  RowReader reader(ctx, model, episodes, 1);
   Image frame{shape[0], shape[1], std::vector<u8>(static_cast<std::size_t>(shape.numel()))};
   for (i64 i = 0; i < size; ++i) {
     const i64 at = i * episodes.rows() / size;
     episodes.read(pixels, at, at + 1, 1, reinterpret_cast<std::byte*>(frame.rgb.data()));
-    eye.look(ctx, frame, there.view<2>({size, dim})[i]);
+    reader.read(ctx, at, 1, 1, there.view<2>({size, dim}).slice(0, i, i + 1));
     gallery.frames.push_back(frame);
   }
   gallery.latents = Tensor::of<float>({size, dim}, there.values());

@@ -309,14 +309,15 @@ TEST(Probe, NetworksFindWhatLiesOnNoLine) {
   std::vector<double> errors;
   for (const int threads : {1, 3}) {
     Context ctx({.threads = threads});
-    const MlpProbe how = {.steps = 400, .hidden = 32, .batch = 64, .lr = 1e-2};
+    MlpProbe how = {.steps = 5, .hidden = 32, .batch = 64, .lr = 1e-2};
+    errors.push_back(mlp_probe(ctx, {learn, seen}, {judge, held}, how).at(0).mse);
+    if (threads > 1) continue;
+    how.steps = 400;
     const auto scores = mlp_probe(ctx, {learn, seen}, {judge, held}, how);
     ASSERT_EQ(scores.size(), 1u);
-    // measured: 0.002 and 0.02
     EXPECT_LT(scores[0].components.at(0).mse, 0.02);
     EXPECT_LT(scores[0].components.at(1).mse, 0.1);
     EXPECT_GT(scores[0].components.at(1).r, 0.95);
-    errors.push_back(scores[0].mse);
     EXPECT_TRUE(mlp_probe(ctx, {learn, seen}, {judge, held}, {.steps = 0}).empty());
     EXPECT_THROW(mlp_probe(ctx, {learn, seen}, {judge, held}, {.batch = 0}), Error);
   }

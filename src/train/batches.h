@@ -19,6 +19,9 @@ class BatchSource {
   virtual i64 training_windows() const = 0;
   virtual i64 validation_windows() const = 0;
 
+  // Statistics of the column that batches hold observations of; null without one.
+  virtual const ColumnStatistics* observation_scale() const { return nullptr; }
+
   // Of each batch the part that this process has.
   virtual Batch training_batch(i64 step) = 0;
   virtual Batch validation_batch(i64 index) = 0;

@@ -47,7 +47,8 @@ void assign(const lewm::Weights& from, lewm::Weights& to) {
 std::vector<AdamWGroup> groups_of(const TrainingSettings& settings, const lewm::Config& model) {
   std::vector<ParameterGroup> groups = settings.groups;
   if (learns_dynamics(settings)) {
-    groups.insert(groups.begin(), {.match = "(encoder|projector)\\.", .lr_scale = 0.0});
+    groups.insert(groups.begin(),
+                  {.match = "(encoder|projector|observation_encoder)\\.", .lr_scale = 0.0});
   }
   return groups.empty() ? std::vector<AdamWGroup>{}
                         : stretches_of(groups, model, settings.weight_decay);
@@ -100,11 +101,17 @@ std::size_t Learner::device_bytes() const {
 
 void Learner::begin(BatchSource& source) {
   weights_.moving.write([&](lewm::Weights& weights) {
-    if (settings_.initialization == "scaled" && !learns_dynamics(settings_)) {
+    const bool vectors = weights.config.encoder.of_vectors();
+    if (settings_.initialization == "scaled" && !vectors && !learns_dynamics(settings_)) {
       lewm::initialize_scaled(weights, settings_.seed,
                               mean_colour(source.training_batch(0).pixels, share_.sums));
     } else {
       lewm::initialize(weights, settings_.seed);
+    }
+    if (vectors) {
+      const ColumnStatistics* observed = source.observation_scale();
+      check(observed != nullptr, "the model sees vectors, and the data has none to scale them by");
+      lewm::set_observation_scale(weights, observed->mean, observed->deviation);
     }
   });
   begin_average();
@@ -151,7 +158,10 @@ void Learner::begin_encoder_with(const lewm::Weights& model, const std::string& 
   weights_.moving.write([&](lewm::Weights& weights) {
     TensorMap ours = lewm::tensors_from_weights(weights);
     for (const auto& [name, values] : lewm::tensors_from_weights(model)) {
-      if (name.rfind("encoder.", 0) != 0 && name.rfind("projector.", 0) != 0) continue;
+      if (name.rfind("encoder.", 0) != 0 && name.rfind("projector.", 0) != 0 &&
+          name.rfind("observation_encoder.", 0) != 0) {
+        continue;
+      }
       const auto at = ours.find(name);
       check(at != ours.end() && at->second.shape() == values.shape(), where, ": ", name,
             " has shape ", values.shape(), ", the model to be trained has ",

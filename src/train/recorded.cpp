@@ -23,14 +23,15 @@ i64 bytes_to_hold(i64 ranks) {
   return kUnknown / ranks;
 }
 
-std::unique_ptr<Episodes> held(std::unique_ptr<Episodes> episodes, i64 ranks,
+std::unique_ptr<Episodes> held(std::unique_ptr<Episodes> episodes, i64 ranks, bool pixels,
                                const std::string& observation) {
   i64 bytes = bytes_to_hold(ranks);
   // Drawing a picture costs little more than copying it, so no more of them are drawn beforehand
   // than a second or two makes.
   constexpr i64 kMostDrawn = i64{1} << 30;
-  if (!episodes->drawing().empty()) bytes = std::min(bytes, kMostDrawn);
-  std::vector<std::string> columns = {"pixels", "action"};
+  if (pixels && !episodes->drawing().empty()) bytes = std::min(bytes, kMostDrawn);
+  std::vector<std::string> columns = {"action"};
+  if (pixels) columns.push_back("pixels");
   if (!observation.empty()) columns.push_back(observation);
   return held_if_it_fits(std::move(episodes), columns, bytes);
 }
@@ -44,29 +45,38 @@ std::vector<i64> all_of(i64 count) {
 }  // namespace
 
 Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& settings,
-                   const Ranks& ranks, i64 image_size)
+                   const Ranks& ranks, i64 image_size, const std::string& observation)
     : settings_(settings),
       part_(ranks.part_of(settings.batch)),
       episodes_(open_episodes(path, {.image_size = image_size})),
       frameskip_(settings.frameskip) {
+  const std::string& readout = settings.readout.column;
+  const bool sees = observation.empty();  // pictures
+  check(sees || readout.empty() || readout == observation, "training.readout.column is ", readout,
+        ", a model that sees ", observation, " has no other observations");
+  check(sees || !learns_dynamics(settings),
+        "training.learn is dynamics, of models that see pictures; this one sees ", observation);
+  const std::string& observed = sees ? readout : observation;
   // to be encoded they are read once, one after the other
   if (!learns_dynamics(settings)) {
-    episodes_ = held(std::move(episodes_), ranks.size(), settings.readout.column);
+    episodes_ = held(std::move(episodes_), ranks.size(), sees, observed);
   }
-  const Column& pixels = episodes_->column(episodes_->column_index("pixels"));
-  check(pixels.dtype == DType::uint8 && pixels.row.rank() == 3 && pixels.row[0] == pixels.row[1] &&
-            pixels.row[2] == 3,
-        path.string(), ": pixels are ", pixels.dtype, " ", pixels.row,
-        ", square RGB frames of bytes were needed");
-  image_size_ = pixels.row[0];
+  if (sees) {
+    const Column& pixels = episodes_->column(episodes_->column_index("pixels"));
+    check(pixels.dtype == DType::uint8 && pixels.row.rank() == 3 &&
+              pixels.row[0] == pixels.row[1] && pixels.row[2] == 3,
+          path.string(), ": pixels are ", pixels.dtype, " ", pixels.row,
+          ", square RGB frames of bytes were needed");
+    image_size_ = pixels.row[0];
+  }
   const i64 action = episodes_->column_index("action");
   action_width_ = episodes_->column(action).width();
   action_ = column_statistics(*episodes_, action);
-  if (settings.readout.asked()) {
-    observed_ = column_statistics(*episodes_, episodes_->column_index(settings.readout.column));
+  if (!observed.empty()) {
+    observed_ = column_statistics(*episodes_, episodes_->column_index(observed));
   }
 
-  cut({.observations = settings.readout.column});
+  cut({.pixels = sees ? "pixels" : "", .observations = observed});
 }
 
 // episodes into those to learn from and those held out, and both into windows

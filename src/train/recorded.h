@@ -17,9 +17,10 @@ class Recorded : public BatchSource {
  public:
   // Columns `pixels` [rows, H, H, 3] of bytes and `action` [rows, A] are needed.
   // Batches are those of the ranks that share the run. `image_size`: a side of pictures that are
-  // drawn, 0 as recorded.
+  // drawn, 0 as recorded. `observation`: the column of numbers that a model of vectors sees; then
+  // no pixels are needed or read, and the size of images is 0.
   Recorded(const std::filesystem::path& path, const TrainingSettings& settings,
-           const Ranks& ranks = {}, i64 image_size = 0);
+           const Ranks& ranks = {}, i64 image_size = 0, const std::string& observation = "");
 
   // Frames give way to their latents by this model, once and for all: what dynamics learn from.
   // `told` hears how many rows of how many are done.
@@ -27,13 +28,16 @@ class Recorded : public BatchSource {
 
   i64 image_size() const { return image_size_; }
   i64 action_width() const { return action_width_; }
-  // of the column that the read-out asks for; nothing where there is none
+  // of the column that the read-out asks for or the model sees; nothing where there is none
   const ColumnStatistics& observed() const { return observed_; }
   // what a model must know of this recording
   lewm::Statistics model_statistics() const;
   // statistics.json: action and pixel mean and std, frameskip, action_dim
   nlohmann::json statistics() const;
 
+  const ColumnStatistics* observation_scale() const override {
+    return observed_.mean.empty() ? nullptr : &observed_;
+  }
   i64 training_windows() const override { return batches_->training_windows(); }
   i64 validation_windows() const override { return batches_->validation_windows(); }
   Batch training_batch(i64 step) override { return batches_->training_batch(step); }

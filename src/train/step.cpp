@@ -24,7 +24,8 @@ void forward(Context& ctx, const lewm::Config& config, const lewm::Tensors& tens
   if (batch.latents) {
     lewm::forward_from_latents(ctx, config, tensors, state, mode, batch.latents, batch.actions);
   } else {
-    lewm::forward(ctx, config, tensors, state, mode, batch.pixels, batch.actions);
+    lewm::forward(ctx, config, tensors, state, mode, batch.pixels, batch.actions,
+                  batch.observations);
   }
 }
 

@@ -148,6 +148,20 @@ EncoderConfig encoder_from(const Node& node) {
   return encoder;
 }
 
+// the vector world models' encoder: no projector behind it
+EncoderConfig vector_from(const Node& node) {
+  const std::string kind = node.string("kind", "vector_mlp");
+  check(kind == "vector_mlp", node.name(), ".kind is \"", kind,
+        "\", vector_mlp was needed; an encoder of pictures is `encoder`");
+  EncoderConfig encoder;
+  encoder.vector.inputs = node.size("input_dim");
+  encoder.vector.hidden = node.size("hidden_dim", 512);
+  encoder.vector.depth = node.size("depth", 3, kLargestDepth);
+  encoder.vector.column = node.string("column", encoder.vector.column);
+  make_vector_encoder(encoder, node.size("output_dim", 192));
+  return encoder;
+}
+
 PredictorConfig predictor_from(const Node& node) {
   PredictorConfig predictor;
   predictor.window = node.size("num_frames");
@@ -309,17 +323,28 @@ Config config_from_converter(const Node& root, const TensorShapes* shapes) {
 
 }  // namespace
 
+void make_vector_encoder(EncoderConfig& encoder, i64 outputs) {
+  encoder.image_size = encoder.layers = encoder.mlp = 0;
+  encoder.heads = 1;
+  encoder.hidden = outputs;
+}
+
 Config config_from_json(const json& root_value, const std::string& where,
                         const TensorShapes* shapes) {
   const Node root(root_value, where);
   if (root.has("encoder_type")) return config_from_converter(root, shapes);
-  for (const char* key : {"encoder", "predictor", "action_encoder"}) {
+  const bool vectors = root.has("observation_encoder");
+  for (const char* key :
+       {vectors ? "observation_encoder" : "encoder", "predictor", "action_encoder"}) {
     check(root.has(key), where, ": ", key, " is missing");
   }
+  check(!vectors || (!root.has("encoder") && !root.has("projector")), where,
+        ": observation_encoder stands in place of encoder and projector, not beside them");
   const bool flat_form = !root.has("_target_") && !root.child("predictor").has("_target_");
 
   Config config;
-  config.encoder = encoder_from(root.child("encoder"));
+  config.encoder = vectors ? vector_from(root.child("observation_encoder"))
+                           : encoder_from(root.child("encoder"));
   config.predictor = predictor_from(root.child("predictor"));
   config.action = action_from(root.child("action_encoder"));
   config.projector = head_from(root, "projector", flat_form, config.encoder.hidden);
@@ -376,8 +401,15 @@ json json_from_config(const Config& config) {
                        {"num_hidden_layers", e.layers},      {"num_attention_heads", e.heads},
                        {"intermediate_size", e.mlp}};
   }
-  if (e.norm_eps != (e.hybrid() ? 1e-5f : 1e-12f))
+  if (!e.of_vectors() && e.norm_eps != (e.hybrid() ? 1e-5f : 1e-12f))
     root["encoder"]["layer_norm_eps"] = std::stod(text(e.norm_eps));
+  if (e.of_vectors()) {
+    root["_target_"] = "orrery.VectorWorldModel";
+    root.erase("encoder");
+    root["observation_encoder"] = {{"kind", "vector_mlp"},         {"column", e.vector.column},
+                                   {"input_dim", e.vector.inputs}, {"hidden_dim", e.vector.hidden},
+                                   {"depth", e.vector.depth},      {"output_dim", e.hidden}};
+  }
   const auto put_head = [&](const char* key, const HeadConfig& head) {
     if (!head.present) return;
     json node = {{"_target_", module + "MLP"},

@@ -17,6 +17,16 @@ namespace orrery::lewm {
 // with linear attention (the published "ALAL" models): tokens are [CLS, meta tokens, patches], and
 // layers whose letter is L have ops/linear_attention.h in place of softmax attention, their query,
 // key and value without bias.
+//
+// Or no vision at all: an MLP of recorded numbers, EncoderConfig::vector. Then there are no patches
+// and layers, image_size is 0 and hidden the MLP's outputs.
+struct VectorEncoderConfig {
+  i64 inputs = 0;  // numbers of an observation; 0: pictures are seen
+  i64 hidden = 512;
+  i64 depth = 3;                       // linear maps, the last of them to the latent
+  std::string column = "observation";  // of a recording
+};
+
 struct EncoderConfig {
   i64 image_size = 224;
   i64 patch = 14;
@@ -27,7 +37,9 @@ struct EncoderConfig {
   float norm_eps = 1e-12f;
   std::string pattern = "";  // of A and L, repeated over the layers; empty: A everywhere
   i64 meta_tokens = 0;
+  VectorEncoderConfig vector = {};
 
+  bool of_vectors() const { return vector.inputs > 0; }
   bool hybrid() const { return !pattern.empty(); }
   bool linear(i64 layer) const {
     return hybrid() && pattern[static_cast<std::size_t>(layer) % pattern.size()] == 'L';
@@ -86,6 +98,9 @@ struct Config {
   i64 latent() const { return projector.present ? projector.output : encoder.hidden; }
 };
 
+// Makes an encoder's other sizes those of an encoder of vectors with so many outputs.
+void make_vector_encoder(EncoderConfig& encoder, i64 outputs);
+
 // What a file of weights tells that a configuration may leave out.
 struct TensorShapes {
   virtual ~TensorShapes() = default;
@@ -102,6 +117,9 @@ struct TensorShapes {
 // says nothing of the heads' hidden width (2048 unless the shapes tell), of the pattern (ALAL), nor
 // of the predictor's window (3), and its picture and patch are always 224 and 14: shapes overrule
 // them.
+//
+// In place of `encoder` and `projector` there may be `observation_encoder`: {"kind": "vector_mlp",
+// "column", "input_dim", "hidden_dim", "depth", "output_dim"}.
 Config config_from_json(const nlohmann::json& root, const std::string& where,
                         const TensorShapes* shapes = nullptr);
 Config read_config(const std::filesystem::path& path);

@@ -227,6 +227,8 @@ void encode_chunks(Context& ctx, const Model& model, EncoderState& state, i64 fr
 EncoderState make_encoder_state(Context& ctx, const Model& model, i64 height, i64 width,
                                 i64 frames) {
   const EncoderConfig& e = model.config().encoder;
+  check(!e.of_vectors(), "encode: the model sees vectors of ", e.vector.inputs, " numbers (column ",
+        e.vector.column, "), pictures came");
   check(height >= e.patch && width >= e.patch, "encode: a frame of ", height, " x ", width,
         " holds no patch of side ", e.patch);
   check(height <= 16384 && width <= 16384, "encode: a frame of ", height, " x ", width,

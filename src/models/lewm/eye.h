@@ -13,7 +13,7 @@ namespace orrery::lewm {
 // CUDA device. Latents lie where the context's operations run.
 class Eye {
  public:
-  // The model outlives the eye. frames: looked at together, at most.
+  // The model outlives the eye and sees pictures, not vectors. frames: looked at together, at most.
   Eye(Context& ctx, const Model& model, i64 height, i64 width, i64 frames);
 
   // frames [n, height, width, 3] -> latents [n, D]; any n, in groups of the eye's size

@@ -83,6 +83,9 @@ Model::Model(Context& ctx, Weights given, Precision precision)
         "this model's encoder is a hybrid (layers ", config().encoder.pattern,
         ", L of them linear attention), which runs on the CPU; ", name_of(ctx.device()),
         " was asked for");
+  check(!config().encoder.of_vectors() || ctx.device() == Device::cpu,
+        "this model sees vectors (column ", config().encoder.vector.column,
+        "), which runs on the CPU; ", name_of(ctx.device()), " was asked for");
   const Tensors& t = weights_.tensors;
   tensors_ = t;
   if (ctx.device() != Device::cpu) {

@@ -12,7 +12,6 @@ Pilot::Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Ob
       planner_(planner),
       search_(dynamic_cast<Search*>(&planner)),
       sizes_(sizes),
-      eye_(ctx, model, sizes.height, sizes.width, sizes.environments * sizes.history),
       dynamics_(ctx, model,
                 {.environments = sizes.environments,
                  .samples = planner.samples(),
@@ -26,6 +25,9 @@ Pilot::Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Ob
         planner.most_at_once(), " environments at once, ", sizes.environments, " were asked for");
   check(planner.action_dim() == dynamics_.action_dim(), "pilot: the planner's blocks have ",
         planner.action_dim(), " numbers, the model takes ", dynamics_.action_dim());
+  if (!model.config().encoder.of_vectors()) {
+    eye_.emplace(ctx, model, sizes.height, sizes.width, sizes.environments * sizes.history);
+  }
   const auto lay_out = [&](Arena& arena) {
     frames_ = arena.take<u8, 4>({sizes.environments * sizes.history, sizes.height, sizes.width, 3});
     blocks_ = arena.take<float, 3>({sizes.environments, sizes.history - 1, dynamics_.action_dim()});
@@ -36,6 +38,11 @@ Pilot::Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Ob
   staging_ = Block::staging(ctx, measure.used());
   Arena arena(staging_);
   lay_out(arena);
+}
+
+Eye& Pilot::eye() {
+  check(eye_.has_value(), "pilot: the model sees vectors, pictures came");
+  return *eye_;
 }
 
 void Pilot::check_goals(i64 first, i64 count) const {
@@ -51,7 +58,7 @@ void Pilot::set_goals(i64 first, View<const u8, 4> pictures) {
   const i64 count = pictures.size(0);
   check_goals(first, count);
   end_sequences(first, count);
-  eye_.look(ctx_, pictures, dynamics_.goals().slice(0, first, first + count));
+  eye().look(ctx_, pictures, dynamics_.goals().slice(0, first, first + count));
   std::fill_n(has_goal_.begin() + first, count, true);
   ctx_.synchronize();
 }
@@ -78,7 +85,7 @@ void Pilot::encode_goals(View<const u8, 4> pictures, View<float, 2> latents) {
   for (i64 first = 0; first < pictures.size(0); first += rows) {
     const i64 end = std::min(first + rows, pictures.size(0));
     const auto there = dynamics_.contexts().as_rows().slice(0, 0, end - first);
-    eye_.look(ctx_, pictures.slice(0, first, end), there);
+    eye().look(ctx_, pictures.slice(0, first, end), there);
     ctx_.download(latents.slice(0, first, end).data(), there.data(),
                   static_cast<std::size_t>(there.numel()) * sizeof(float));
   }
@@ -171,8 +178,8 @@ void Pilot::stage(const Sight& sight) {
 
 // staged frames to the latents that a plan starts from
 void Pilot::see(i64 environments) {
-  eye_.look(ctx_, frames_.slice(0, 0, environments * sizes_.history),
-            dynamics_.contexts().slice(0, 0, environments).as_rows());
+  eye().look(ctx_, frames_.slice(0, 0, environments * sizes_.history),
+             dynamics_.contexts().slice(0, 0, environments).as_rows());
   if (sizes_.history > 1) {
     const auto to = dynamics_.prefixes().slice(0, 0, environments);
     ctx_.upload(to.data(), blocks_.data(), static_cast<std::size_t>(to.numel()) * sizeof(float));

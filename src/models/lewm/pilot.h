@@ -29,8 +29,9 @@ class Pilot {
     i64 width = 0;
   };
 
-  // Context, model and planner outlive the pilot. Error when the planner was made for fewer
-  // environments, plans them in several groups, or does not fit the model.
+  // Context, model and planner outlive the pilot. A model of vectors has no eye: its pilot plans
+  // from latents and to latents, and pictures are an Error. Error when the planner was made for
+  // fewer environments, plans them in several groups, or does not fit the model.
   Pilot(Context& ctx, const Model& model, Planner& planner, Sizes sizes, Objective objective = {},
         std::vector<Constraint> constraints = {});
 
@@ -88,6 +89,7 @@ class Pilot {
   void stage(const Sight& sight);
   void see(i64 environments);
   void follow_goals(const Sight& sight);
+  Eye& eye();
   void put_goal(i64 environment, View<const float, 1> latent);
   void check_goals(i64 first, i64 count) const;
   void end_sequences(i64 first, i64 count);
@@ -97,7 +99,7 @@ class Pilot {
   Planner& planner_;
   Search* search_;  // the same where it is one that can be captured, else null
   Sizes sizes_;
-  Eye eye_;
+  std::optional<Eye> eye_;
   GoalDynamics dynamics_;
   std::vector<bool> has_goal_;
   struct Way {

@@ -24,6 +24,20 @@ Config around(const EncoderConfig& encoder, i64 latent, i64 hidden, i64 depth) {
   return config;
 }
 
+// an MLP of recorded numbers and a predictor of the latent's width, that sees `window` frames
+Config vectors(i64 latent, i64 depth, i64 window) {
+  Config config = around({}, latent, latent, depth);
+  config.encoder.vector.inputs = 1;  // the data tells
+  make_vector_encoder(config.encoder, latent);
+  config.projector = {.present = false,
+                      .input = latent,
+                      .hidden = latent,
+                      .output = latent,
+                      .norm = HeadConfig::Norm::none};
+  config.predictor.window = window;
+  return config;
+}
+
 i64 number(const std::string& digits) { return std::stoll(digits); }
 
 }  // namespace
@@ -54,16 +68,27 @@ Config preset(const std::string& name) {
                    .meta_tokens = 4},
                   width, width, number(found[3]));
   }
+  if (name == "vector-mlp") {
+    Config config = vectors(192, 6, 8);
+    config.predictor.heads = 8;
+    config.predictor.head_dim = 32;
+    config.predictor.mlp = 1024;
+    config.pred_proj.hidden = 512;
+    config.pred_proj.norm = HeadConfig::Norm::layer;
+    return config;
+  }
+  static const std::regex vector("vector_([1-9][0-9]{0,3})d_([1-9][0-9]?)p");
+  if (std::regex_match(name, found, vector)) return vectors(number(found[1]), number(found[2]), 3);
   std::string known;
   for (const std::string& one : preset_names()) known += (known.empty() ? "" : ", ") + one;
   fail("there is no preset \"", name, "\"; known are ", known,
-       ", and slim_<Z>d_<E>e_<P>p and hybrid_<H>d_<E>_<P> with other numbers");
+       ", and slim_<Z>d_<E>e_<P>p, hybrid_<H>d_<E>_<P> and vector_<Z>d_<P>p with other numbers");
 }
 
 std::vector<std::string> preset_names() {
   return {"lewm-tiny",       "lewm-small",     "lewm-base",      "slim_48d_2e_2p",
           "slim_64d_3e_3p",  "slim_96d_2e_3p", "slim_96d_4e_4p", "slim_128d_4e_4p",
-          "slim_192d_4e_4p", "hybrid_64d_4_4"};
+          "slim_192d_4e_4p", "hybrid_64d_4_4", "vector-mlp"};
 }
 
 }  // namespace orrery::lewm

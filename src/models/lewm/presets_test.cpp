@@ -17,6 +17,11 @@ TEST(Presets, HaveThePublishedParameterCounts) {
   // published 3,021,806, with a map of 64 to 64 and its BatchNorm behind the encoder that nothing
   // uses
   EXPECT_EQ(parameters("hybrid_64d_4_4"), 3021806 - (64 * 64 + 64 + 2 * 64));
+  // published 5.5 million, of 20 numbers, with blocks of 4 action numbers
+  Config drone = preset("vector-mlp");
+  drone.encoder.vector.inputs = 20;
+  drone.action.input = 4;
+  EXPECT_NEAR(static_cast<double>(layout_of(drone).parameters) / 1e6, 5.6, 0.05);
   // published in millions with two decimals
   const std::pair<const char*, double> slim[] = {
       {"slim_48d_2e_2p", 5.68},  {"slim_64d_3e_3p", 8.00},   {"slim_96d_2e_3p", 7.72},
@@ -41,7 +46,7 @@ TEST(Presets, AreConfigurationsThatReadBack) {
 
 TEST(Presets, OthersAreRefused) {
   for (const char* name : {"", "lewm", "slim_0d_2e_2p", "slim_96d_4e", "hybrid_63d_4_4",
-                           "slim_123456789012345678901d_1e_1p"}) {
+                           "slim_123456789012345678901d_1e_1p", "vector_0d_1p"}) {
     EXPECT_THROW(preset(name), Error) << name;
   }
 }

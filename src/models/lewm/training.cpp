@@ -65,6 +65,9 @@ TrainingState::TrainingState(const Context& ctx, const Config& config, i64 windo
         name_of(precision), ", there is training in f32 or bf16");
   check(windows >= 1 && frames >= 2, "training: ", windows, " windows of ", frames,
         " frames; at least one window of two frames is needed");
+  check(!config.encoder.of_vectors() || ctx.device() == Device::cpu,
+        "training: a model that sees vectors learns on the CPU, ", name_of(ctx.device()),
+        " was asked for");
   const i64 most = frames_needed(config.predictor, unroll);
   check(frames <= most, "training: windows of ", frames, " frames came, a predictor that sees ",
         config.predictor.window, " uses ", most, " with ", steps_, " prediction steps");
@@ -83,7 +86,11 @@ void TrainingState::lay_out(Arena& arena, const Config& config) {
   const i64 window = config.predictor.window;
   const i64 action_wide = config.action.mlp_scale * config.action.output;
   if (!from_latents_) {
-    encoder_ = take_encoder(arena, config.encoder, all, precision_, kept_);
+    if (config.encoder.of_vectors()) {
+      vector_ = take_vector_encoder(arena, config.encoder, all, precision_);
+    } else {
+      encoder_ = take_encoder(arena, config.encoder, all, precision_, kept_);
+    }
     projector_ = take_head(arena, config.projector, all, precision_);
   }
   emb_ = arena.take<float, 2>({all, width_});
@@ -211,24 +218,35 @@ View<float, 2> TrainingState::daction_emb() const {
 }
 
 void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMode& mode,
-             View<const u8, 5> pixels, View<const float, 3> action) {
-  forward(ctx, weights.config, weights.tensors, state, mode, pixels, action);
+             View<const u8, 5> pixels, View<const float, 3> action,
+             View<const float, 3> observations) {
+  forward(ctx, weights.config, weights.tensors, state, mode, pixels, action, observations);
   if (mode.training) ++weights.batches_tracked;
 }
 
 void forward(Context& ctx, const Config& config, const Tensors& tensors, TrainingState& state,
-             const PassMode& mode, View<const u8, 5> pixels, View<const float, 3> action) {
+             const PassMode& mode, View<const u8, 5> pixels, View<const float, 3> action,
+             View<const float, 3> observations) {
   const i64 windows = state.windows_, frames = state.frames_;
-  check(pixels.size(0) == windows && pixels.size(1) == frames && pixels.size(4) == 3,
+  const bool vectors = config.encoder.of_vectors();
+  check(vectors || (pixels.size(0) == windows && pixels.size(1) == frames && pixels.size(4) == 3),
         "training: pixels are ", pixels.shape(), ", needed (", windows, ", ", frames, ", H, W, 3)");
+  check(!vectors || (observations.size(0) == windows && observations.size(1) == frames &&
+                     observations.size(2) == config.encoder.vector.inputs),
+        "training: observations are ", observations.shape(), ", needed (", windows, ", ", frames,
+        ", ", config.encoder.vector.inputs, ")");
   check(!state.from_latents_, "training: this state is for passes from latents");
   state.mode_ = mode;
 
-  encoder_forward(ctx, config.encoder, tensors.encoder,
-                  pixels.reshaped<4>({windows * frames, pixels.size(2), pixels.size(3), 3}),
-                  state.encoder_);
+  if (vectors) {
+    vector_forward(ctx, tensors.encoder.vector, observations.as_rows(), state.vector_);
+  } else {
+    encoder_forward(ctx, config.encoder, tensors.encoder,
+                    pixels.reshaped<4>({windows * frames, pixels.size(2), pixels.size(3), 3}),
+                    state.encoder_);
+  }
   head_forward(ctx, config.projector, tensors.projector, mode.training, mode.share.times(frames),
-               state.encoder_.cls, state.projector_, state.emb_);
+               state.encoded(), state.projector_, state.emb_);
   state.imagine(ctx, config, tensors, action);
 }
 
@@ -296,10 +314,15 @@ void backward(Context& ctx, const Config& config, const Tensors& tensors, Traini
 
   if (state.from_latents_) return;
   head_backward(ctx, config.projector, tensors.projector, gradient.projector,
-                state.mode_.share.times(state.frames_), state.encoder_.cls, state.projector_,
+                state.mode_.share.times(state.frames_), state.encoded(), state.projector_,
                 state.demb_, state.dcls_);
-  encoder_backward(ctx, config.encoder, tensors.encoder, gradient.encoder, state.dcls_,
-                   state.encoder_);
+  if (config.encoder.of_vectors()) {
+    vector_backward(ctx, tensors.encoder.vector, gradient.encoder.vector, state.dcls_,
+                    state.vector_);
+  } else {
+    encoder_backward(ctx, config.encoder, tensors.encoder, gradient.encoder, state.dcls_,
+                     state.encoder_);
+  }
 }
 
 }  // namespace orrery::lewm

@@ -5,6 +5,7 @@
 #include "models/lewm/training_encoder.h"
 #include "models/lewm/training_head.h"
 #include "models/lewm/training_predictor.h"
+#include "models/lewm/vector_encoder.h"
 #include "models/lewm/weights.h"
 
 namespace orrery::lewm {
@@ -85,7 +86,7 @@ class TrainingState {
 
  private:
   friend void forward(Context&, const Config&, const Tensors&, TrainingState&, const PassMode&,
-                      View<const u8, 5>, View<const float, 3>);
+                      View<const u8, 5>, View<const float, 3>, View<const float, 3>);
   friend void forward_from_latents(Context&, const Config&, const Tensors&, TrainingState&,
                                    const PassMode&, View<const float, 3>, View<const float, 3>);
   friend void backward(Context&, const Config&, const Tensors&, TrainingState&, const LossGradient&,
@@ -112,6 +113,8 @@ class TrainingState {
   // the prediction that pass `index` adds to the rollout: of frame context + index
   View<float, 3> newest(View<float, 3> of_pass, std::size_t index) const;
   View<float, 2> daction_emb() const;
+  // what the projector is given, [B T, encoder width]
+  View<float, 2> encoded() const { return vector_.latents ? vector_.latents : encoder_.cls; }
 
   i64 windows_, frames_, width_, context_, steps_;
   Precision precision_;
@@ -120,7 +123,8 @@ class TrainingState {
   Block memory_;
   PassMode mode_;
 
-  TrainingEncoderState encoder_;
+  TrainingEncoderState encoder_;  // one of the two is there
+  VectorEncoderState vector_;
   HeadState projector_;
   View<float, 2> emb_;  // [B T, D]
   // the action encoder, over B (T-1) rows
@@ -139,15 +143,19 @@ class TrainingState {
 //            other frames are an error, since positions are learned for this grid alone
 //   action   [B, T, A] contiguous, z-scored; NaN is read as 0; the last block of a window is not
 //   used
+//   observations   [B, T, N] contiguous, as recorded: what a model of vectors sees; pixels are then
+//                  not looked at and may be empty
 //
 // All of it lies where the context works.
 //
 // tolerant; steady: the same bits for any number of threads
 void forward(Context& ctx, Weights& weights, TrainingState& state, const PassMode& mode,
-             View<const u8, 5> pixels, View<const float, 3> action);
+             View<const u8, 5> pixels, View<const float, 3> action,
+             View<const float, 3> observations = {});
 // The same for tensors that somebody else keeps; counts no batch.
 void forward(Context& ctx, const Config& config, const Tensors& tensors, TrainingState& state,
-             const PassMode& mode, View<const u8, 5> pixels, View<const float, 3> action);
+             const PassMode& mode, View<const u8, 5> pixels, View<const float, 3> action,
+             View<const float, 3> observations = {});
 
 // The same from latents [B, T, D] that an encoder at rest has given: emb is what came.
 void forward_from_latents(Context& ctx, Weights& weights, TrainingState& state,

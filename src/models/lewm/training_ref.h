@@ -31,6 +31,7 @@ class Model {
   }
 
   std::vector<double> parameters;  // in the order of the layout
+  Matrix observations;             // [B T, N], z-scored: what a model of vectors sees
 
   struct Result {
     Matrix emb;                  // [B T, D]
@@ -42,7 +43,8 @@ class Model {
   Result forward(View<const u8, 4> pixels, const Matrix& action, i64 windows, i64 frames,
                  i64 steps = 1, i64 context = 0) const {
     Result result;
-    result.emb = head("projector", config_.projector, encode(pixels));
+    result.emb = head("projector", config_.projector,
+                      config_.encoder.of_vectors() ? encode_vectors() : encode(pixels));
     const Matrix condition = action_encoder(action);
     const i64 window = config_.predictor.window, seen = std::min(window, frames - 1);
     const auto predicted = [&](const Matrix& latents, i64 first, i64 count) {
@@ -252,6 +254,20 @@ class Model {
       for (i64 d = 0; d < c.hidden; ++d) result(n, d) = x(n * tokens, d);
     }
     return result;
+  }
+
+  Matrix encode_vectors() const {
+    const std::string name = "observation_encoder.vector_mlp.";
+    Matrix x = observations;
+    for (i64 i = 0; i < config_.encoder.vector.depth; ++i) {
+      x = linear(text(name, "layers.", i), x);
+      if (i + 1 == config_.encoder.vector.depth) break;
+      x = layer_norm(text(name, "norms.", i), x, 1e-5);
+      for (double& v : x.values) {
+        v = 0.5 * v * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (v + 0.044715 * v * v * v)));
+      }
+    }
+    return x;
   }
 
   Matrix head(const std::string& name, const HeadConfig& c, const Matrix& x) const {

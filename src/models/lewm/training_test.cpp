@@ -74,6 +74,14 @@ std::vector<Setting> settings() {
   hybrid.encoder.pattern = "LA";
   hybrid.encoder.meta_tokens = 2;
   all.push_back({"hybrid encoder", hybrid});
+  // numbers in place of pictures
+  Config vectors = bare;
+  vectors.encoder = {};
+  vectors.encoder.vector = {.inputs = 5, .hidden = 9, .depth = 3};
+  make_vector_encoder(vectors.encoder, 6);
+  vectors.pred_proj = small_config().pred_proj;
+  vectors.pred_proj.norm = HeadConfig::Norm::layer;
+  all.push_back({"vectors", vectors, {2, 1}});
   return all;
 }
 
@@ -85,7 +93,7 @@ struct Case {
   Unroll unroll;
   TrainingState state;
   std::vector<u8> bytes;
-  std::vector<float> actions, demb, dpred, drolled;
+  std::vector<float> actions, observations, demb, dpred, drolled;
   std::vector<float> gradient;
 
   explicit Case(const Config& config, const Unroll& unrolled = {}, i64 frames = 4,
@@ -101,6 +109,8 @@ struct Case {
     bytes.resize(static_cast<std::size_t>(kWindows * state.frames() * size * size * 3));
     for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<u8>(philox(3, 1, i)[0]);
     fill(actions, kWindows * state.frames() * config.action.input, 4);
+    fill(observations, kWindows * state.frames() * config.encoder.vector.inputs, 10);
+    if (config.encoder.of_vectors()) set_observation_scale(weights, kMean, kDeviation);
     fill(demb, state.emb().numel(), 5);
     fill(dpred, state.pred().numel(), 6);
     fill(drolled, state.rolled().numel(), 9);
@@ -115,12 +125,19 @@ struct Case {
     const i64 size = weights.config.encoder.image_size;
     return View<const u8, 5>(bytes.data(), {kWindows, state.frames(), size, size, 3});
   }
+  // as recorded: neither centred nor of unit size
+  inline static const std::vector<double> kMean = {1, -2, 0, 0.5, 3};
+  inline static const std::vector<double> kDeviation = {2, 0.5, 1, 0, 4};
+  View<const float, 3> observed() const {
+    return View<const float, 3>(observations.data(),
+                                {kWindows, state.frames(), weights.config.encoder.vector.inputs});
+  }
   View<const float, 3> action() const {
     return View<const float, 3>(actions.data(),
                                 {kWindows, state.frames(), weights.config.action.input});
   }
   void run_forward(const PassMode& mode = {}) {
-    forward(ctx, weights, state, mode, pixels(), action());
+    forward(ctx, weights, state, mode, pixels(), action(), observed());
   }
   void run_backward() {
     std::fill(gradient.begin(), gradient.end(), 0.0f);
@@ -157,6 +174,15 @@ struct Reference {
     model.parameters.assign(values.begin(), values.end());
     action = reference::Matrix(kWindows * c.state.frames(), c.weights.config.action.input);
     action.values.assign(c.actions.begin(), c.actions.end());
+    const i64 numbers = c.weights.config.encoder.vector.inputs;
+    model.observations = reference::Matrix(kWindows * c.state.frames(), numbers);
+    for (std::size_t i = 0; i < c.observations.size(); ++i) {
+      const std::size_t k = i % static_cast<std::size_t>(numbers);
+      // a constant number is only centred
+      const double deviation = Case::kDeviation[k] > 0 ? Case::kDeviation[k] : 1;
+      model.observations.values[i] =
+          (static_cast<double>(c.observations[i]) - Case::kMean[k]) / deviation;
+    }
   }
   reference::Model::Result run() const {
     const i64 size = given.weights.config.encoder.image_size;
@@ -283,6 +309,32 @@ TEST(Training, GradientWithDropoutEqualsADirectionalDifference) {
   EXPECT_TRUE(std::equal(first.begin(), first.end(), c.state.pred().data()));
   c.run_forward({.dropout_seed = 7, .step = 4});
   EXPECT_FALSE(std::equal(first.begin(), first.end(), c.state.pred().data()));
+}
+
+TEST(Training, VectorsThatAreMissingCountAsTheMean) {
+  Config config;
+  for (const Setting& one : settings()) {
+    if (one.config.encoder.of_vectors()) config = one.config;
+  }
+  Case c(config, {}, 4);
+  c.observations[3] = NAN;
+  c.run_forward();
+  const std::vector<float> with(c.state.emb().data(), c.state.emb().data() + 6);
+  c.observations[3] = static_cast<float>(Case::kMean[3]);
+  c.run_forward();
+  EXPECT_TRUE(std::equal(with.begin(), with.end(), c.state.emb().data()));
+  EXPECT_THROW(forward(c.ctx, c.weights, c.state, {}, {}, c.action()), Error) << "no vectors";
+  EXPECT_THROW(set_observation_scale(c.weights, {1, 2}, {1, 2}), Error);
+
+  // a reader of two rows at a time makes of them what training does
+  const Model model(c.ctx, weights_from_tensors(config, tensors_from_weights(c.weights), "test"));
+  VectorReader reader(model, 2);
+  const i64 rows = kWindows * c.state.frames();
+  Tensor latents = Tensor::zeros<float>({rows, 6});
+  reader.read(c.ctx, c.observed().as_rows(), latents.view<float, 2>());
+  for (i64 i = 0; i < latents.numel(); ++i) {
+    EXPECT_NEAR(latents.data<float>()[i], c.state.emb().data()[i], 1e-6) << i;
+  }
 }
 
 TEST(Training, SameBitsForAnyNumberOfThreads) {

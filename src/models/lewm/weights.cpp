@@ -15,6 +15,15 @@ namespace orrery::lewm {
 
 namespace {
 
+// what observations are z-scored by; files from elsewhere have none, and observations that are
+// scaled already
+constexpr const char* kVectorMean = "observation_encoder.input.running_mean";
+constexpr const char* kVectorVariance = "observation_encoder.input.running_var";
+
+bool may_be_missing(const std::string& name) {
+  return name == kVectorMean || name == kVectorVariance;
+}
+
 // Walks through a model's tensors in the order of the blocks. One walk serves naming, sizing and
 // binding, so they cannot disagree.
 class Walk {
@@ -70,7 +79,23 @@ class Walk {
   float* buffers_;
 };
 
+VectorEncoder walk_vector_encoder(Walk& walk, const EncoderConfig& config) {
+  const std::string name = "observation_encoder.vector_mlp.";
+  const i64 inputs = config.vector.inputs, hidden = config.vector.hidden;
+  VectorEncoder encoder;
+  for (i64 i = 0; i < config.vector.depth; ++i) {
+    const bool last = i + 1 == config.vector.depth;
+    encoder.layers.push_back(walk.dense(text(name, "layers.", i), last ? config.hidden : hidden,
+                                        i == 0 ? inputs : hidden));
+    if (!last) encoder.norms.push_back(walk.norm(text(name, "norms.", i), hidden));
+  }
+  encoder.mean = walk.buffer(kVectorMean, inputs);
+  encoder.variance = walk.buffer(kVectorVariance, inputs);
+  return encoder;
+}
+
 Encoder walk_encoder(Walk& walk, const EncoderConfig& config) {
+  if (config.of_vectors()) return {.vector = walk_vector_encoder(walk, config)};
   const i64 dim = config.hidden, tokens = config.tokens(), meta = config.meta_tokens;
   Encoder encoder;
   encoder.cls = walk.vector("encoder.embeddings.cls_token", dim, {1, 1, dim});
@@ -310,6 +335,7 @@ Weights weights_from_named(const Config& config, const std::map<std::string, con
   };
   for (const TensorSpec& spec : layout.specs) {
     const auto at = found.find(spec.name);
+    if (at == found.end() && may_be_missing(spec.name)) continue;
     if (at == found.end()) {
       problem("missing ", spec.name, " ", spec.shape);
     } else if (!(at->second->shape() == spec.shape)) {
@@ -328,8 +354,12 @@ Weights weights_from_named(const Config& config, const std::map<std::string, con
 
   Weights weights(config);
   for (const TensorSpec& spec : layout.specs) {
-    const Tensor values = found.at(spec.name)->converted(DType::f32);
     float* to = (spec.trained ? weights.parameters : weights.buffers).data<float>() + spec.offset;
+    if (!found.contains(spec.name)) {  // mean 0, variance 1
+      std::fill_n(to, spec.shape.numel(), spec.name == kVectorVariance ? 1.0f : 0.0f);
+      continue;
+    }
+    const Tensor values = found.at(spec.name)->converted(DType::f32);
     if (values.numel() > 0)
       std::memcpy(to, values.data<float>(), static_cast<std::size_t>(values.byte_count()));
   }

@@ -24,7 +24,15 @@ struct EncoderLayer {
   nn::Dense down;    // [D, mlp]
 };
 
+// An MLP of recorded numbers: z-scored, then linear maps with LayerNorm and GELU between them.
+struct VectorEncoder {
+  View<float, 1> mean, variance;  // [inputs], of the recording that was learned from; buffers
+  std::vector<nn::Dense> layers;  // [hidden, inputs], [hidden, hidden] ..., [D, hidden]
+  std::vector<nn::Norm> norms;    // [hidden], one fewer
+};
+
 struct Encoder {
+  VectorEncoder vector;      // and nothing else, of a model that sees vectors
   View<float, 1> cls;        // [D]
   View<float, 2> meta;       // [meta tokens, D], empty without
   View<float, 2> positions;  // [tokens, D], the first for CLS
