@@ -41,23 +41,30 @@ void check_arrays(View<const float, 1> gradient, View<float, 1> parameter, View<
         "adamw_step: contiguous arrays were needed");
 }
 
+AdamWStretch stretch_of(const AdamW& settings, const AdamWGroup& group, i64 step) {
+  check(step >= 1, "adamw_step: step is ", step, ", steps count from 1");
+  AdamW own = settings;
+  own.lr *= group.lr_scale;
+  own.weight_decay = group.weight_decay;
+  return {group.end, adamw_factors<float>(own, step)};
+}
+
+AdamWStretch all_alike(const AdamW& settings, i64 step, i64 size) {
+  return stretch_of(settings, {size, 1.0f, settings.weight_decay}, step);
+}
+
 }  // namespace
 
 std::vector<AdamWStretch> adamw_stretches(const AdamW& settings, std::span<const AdamWGroup> groups,
                                           i64 step, i64 size) {
-  check(step >= 1, "adamw_step: step is ", step, ", steps count from 1");
-  const AdamWGroup all = {size, 1.0f, settings.weight_decay};
-  if (groups.empty()) groups = {&all, 1};
+  if (groups.empty()) return {all_alike(settings, step, size)};
   std::vector<AdamWStretch> stretches;
   i64 end = 0;
   for (const AdamWGroup& group : groups) {
     check(group.end >= end, "adamw_step: a group ends at ", group.end, ", the one before it at ",
           end);
     end = group.end;
-    AdamW own = settings;
-    own.lr *= group.lr_scale;
-    own.weight_decay = group.weight_decay;
-    stretches.push_back({end, adamw_factors<float>(own, step)});
+    stretches.push_back(stretch_of(settings, group, step));
   }
   check(end == size, "adamw_step: the groups end at ", end, ", there are ", size, " parameters");
   return stretches;
@@ -67,8 +74,12 @@ void adamw_step(Context& ctx, const AdamW& settings, std::span<const AdamWGroup>
                 float gradient_factor, View<const float, 1> gradient, View<float, 1> parameter,
                 View<float, 1> m, View<float, 1> v) {
   check_arrays(gradient, parameter, m, v);
-  const auto made = adamw_stretches(settings, groups, step, parameter.size(0));
-  const View<const AdamWStretch, 1> stretches(made.data(), {static_cast<i64>(made.size())});
+  // planners take such steps without groups, and do not allocate
+  const AdamWStretch alike = all_alike(settings, step, parameter.size(0));
+  std::vector<AdamWStretch> made;
+  if (!groups.empty()) made = adamw_stretches(settings, groups, step, parameter.size(0));
+  const View<const AdamWStretch, 1> stretches(groups.empty() ? &alike : made.data(),
+                                              {groups.empty() ? 1 : static_cast<i64>(made.size())});
   ORRERY_ON_DEVICE(ctx, adamw_step, stretches, gradient_factor, gradient, parameter, m, v);
 }
 

@@ -16,7 +16,8 @@ void record_small_episodes(const TestFolder& folder) {
                  text("exec " ORRERY_PROGRAM " record --env tworoom --episodes 8 --image-size 16"
                       " --max-steps 40 --threads 1 --output ",
                       (folder / "episodes.h5").string()));
-  check(record.wait() == 0, record.err());
+  const int result = record.wait();  // what it said is there only then
+  check(result == 0, record.err());
 }
 
 void write_small_configuration(const TestFolder& folder, const std::string& name,
