@@ -11,7 +11,7 @@ orrery=${ORRERY:-build/release/orrery}
 mkdir -p "$output"
 
 # every seventh demonstration, 51 of 357, is kept from training; a recording appears under its name when it is whole
-replay=(--env pusht:size=96 --policy replay
+replay=(--env pusht --image-size 96 --policy replay
   --demonstrations "$demonstrations/pusht_cchi_v7_replay.zarr"
   --demonstrations "$demonstrations/pusht_keypoint_x356_y356.zarr")
 [ -f "$output/train.h5" ] ||

@@ -235,7 +235,9 @@ void layer_backward(Context& ctx, const PredictorConfig& config, const Predictor
 
 }  // namespace
 
-i64 mask_count(const PredictorConfig& config) { return static_cast<i64>(kPlaces) * std::max<i64>(1, config.depth); }
+i64 mask_count(const PredictorConfig& config) {
+  return static_cast<i64>(kPlaces) * std::max<i64>(1, config.depth);
+}
 
 u64 mask_stream(u64 step, i64 number) {
   return mix(static_cast<u64>(Stream::dropout), mix(step, static_cast<u64>(number)));
