@@ -57,18 +57,18 @@ class Way {
         rows_(static_cast<int>(slice.end - slice.begin) - row) {
     const i64 left = from.rows.size(1) - first_column - column;
     columns_ = left < 0 ? 0 : left < 4 ? static_cast<int>(left) : 4;
-    if (!from.aligned) columns_ -= 8;  // below 0: to be read one by one
+    whole_ = from.aligned && columns_ > 0;
   }
 
   // the next row's, zeros outside of the slice
   __device__ Raw next() {
     Raw raw = {};
-    if (rows_ > 0 && columns_ > 0) {
+    if (rows_ > 0 && whole_) {
       raw = *reinterpret_cast<const Raw*>(at_);
-    } else if (rows_ > 0 && columns_ > -8) {
+    } else if (rows_ > 0 && columns_ > 0) {
       T values[4];
 #pragma unroll
-      for (int n = 0; n < 4; ++n) values[n] = n < columns_ + 8 ? at_[n] : T(0.0f);
+      for (int n = 0; n < 4; ++n) values[n] = n < columns_ ? at_[n] : T(0.0f);
       raw = as_raw(values);
     }
     rows_ -= kStep;
@@ -105,7 +105,8 @@ class Way {
 
   const T* at_;
   i64 step_;
-  int rows_, columns_;
+  int rows_, columns_;  // that are left; at most four columns
+  bool whole_;          // whether four columns lie there as one value
   Four sum_ = {};
 };
 
