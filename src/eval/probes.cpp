@@ -187,7 +187,9 @@ class Network {
       const double schedule =
           std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(warm_up)) * 0.5 *
           (1 + std::cos(kPi * done));
-      optimiser_.end_step(ctx, {.schedule = schedule}, head_.parameters.view<float, 1>());
+      optimiser_.prepare_step({.schedule = schedule});
+      optimiser_.learn(ctx, {}, head_.parameters.view<float, 1>());
+      optimiser_.end_step();
     }
   }
 

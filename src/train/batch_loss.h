@@ -30,17 +30,20 @@ struct LossSlopes {
 struct LearningStep {
   double schedule = 1;  // of a learning rate: from 0 to 1, warm-up and cosine
   double clip = 1;      // largest norm of a gradient; 0: not clipped
-  i64 batches = 1;      // whose gradients were added since begin_step
+  i64 batches = 1;      // whose gradients are added since begin_step
   BatchShare share = {};
 };
 
 // A loss of one's own beside those of losses.h: add one to LossSettings::added and train.
 //
-// The calls of a run: begin or restore once; then for every optimiser step begin_step,
-// value_and_gradient for each of its batches, and end_step, which is left out when the loss was not
-// finite; between steps value_and_gradient of held-out batches. What a loss does must be a function
-// of these calls alone, or a resumed run would not come to the same bits. By default a loss learns
-// nothing.
+// The calls of a run: begin or restore once; then for every optimiser step prepare_step,
+// begin_step, value_and_gradient for each of its batches, learn, and end_step, which is left out
+// when the step was not finite; between steps value_and_gradient of held-out batches. What a loss
+// does must be a function of these calls alone, or a resumed run would not come to the same bits.
+// By default a loss learns nothing.
+//
+// On a device begin_step, measure and learn are asked for once and then run again as captured work:
+// what differs from step to step must lie in memory that prepare_step fills.
 class BatchLoss {
  public:
   virtual ~BatchLoss() = default;
@@ -65,8 +68,14 @@ class BatchLoss {
   // `contents` brings it back.
   virtual void settle_on(Context& /*ctx*/) {}
   virtual void begin(u64 /*seed*/) {}
+  // the step to come, as the host knows it
+  virtual void prepare_step(const LearningStep&) {}
   virtual void begin_step(Context&) {}
-  virtual void end_step(Context&, const LearningStep&) {}
+  // The step itself, after the gradients of all batches. `well` [1] lies where the context works;
+  // not a number: nothing is to be learned.
+  virtual void learn(Context&, View<const double, 1> /*well*/) {}
+  // the host again, when the step's work is done
+  virtual void end_step() {}
   // for checkpoints
   virtual TensorMap contents() const { return {}; }
   virtual void restore(const TensorMap&, const std::string& /*where*/) {}

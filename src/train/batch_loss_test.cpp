@@ -129,9 +129,11 @@ TEST_F(InverseDynamicsLoss, GradientsEqualDifferences) {
 TEST_F(InverseDynamicsLoss, LearnsByItselfAndIsRestored) {
   const double before = value(0);
   for (int step = 0; step < 60; ++step) {
+    loss_.prepare_step({});
     loss_.begin_step(ctx_);
     value(0);
-    loss_.end_step(ctx_, {});
+    loss_.learn(ctx_, {});
+    loss_.end_step();
   }
   const double after = value(0);
   EXPECT_LT(after, 0.7 * before);
@@ -139,11 +141,13 @@ TEST_F(InverseDynamicsLoss, LearnsByItselfAndIsRestored) {
   again.restore(loss_.contents(), "here");
   // the next step of both comes to the same bits
   for (InverseDynamics* one : {&loss_, &again}) {
+    one->prepare_step({});
     one->begin_step(ctx_);
     const LossInputs in{.emb = {emb_.data(), {kWindows, kFrames, kWidth}},
                         .actions = {actions_.data(), {kWindows, kFrames, kAction}}};
     one->value_and_gradient(ctx_, in, 0, {});
-    one->end_step(ctx_, {});
+    one->learn(ctx_, {});
+    one->end_step();
   }
   EXPECT_EQ(0, std::memcmp(loss_.head().parameters.bytes(), again.head().parameters.bytes(),
                            static_cast<std::size_t>(again.head().parameters.byte_count())));

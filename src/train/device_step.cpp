@@ -91,6 +91,9 @@ void DeviceStep::add_batch(i64 index, const Batch& batch) {
                 clipped);
   adamw_step(ctx_, stretches_, clipped, parts_.moments.gradient, weights.parameters(),
              parts_.moments.m, parts_.moments.v);
+  // the factor is not a number when the step is not to be taken
+  const View<const double, 1> well = clipped.slice(0, 1, 2);
+  for (const AddedLoss& added : settings.losses.added) added.loss->learn(ctx_, well);
   ctx_.download(host_results_.data(), results_.data(), bytes(results_));
 }
 

@@ -35,6 +35,13 @@ TrainingSettings calm() {
   return settings;
 }
 
+// of what Drawn observes
+ColumnStatistics observed() { return {.mean = {0.5, 0, -1}, .deviation = {2, 1, 0.5}}; }
+
+ReadoutSettings a_readout() {
+  return {.column = "state", .numbers = {2, 0}, .angles = {1}, .weight = 0.7, .lr = 1e-4};
+}
+
 struct Came {
   std::vector<StepReport> reports;
   TensorMap contents;
@@ -57,8 +64,10 @@ Came run(const TrainingSettings& settings, Context::Options first, int steps, in
     Context ctx(options);
     TrainingSettings own = settings;
     own.losses.added.clear();
-    add_learned_losses(own, small_config());
+    add_learned_losses(own, small_config(), observed());
     Drawn source(own.batch);
+    source.observed = own.readout.asked();
+    source.encoded = learns_dynamics(own);
     Learner learner(ctx, small_config(), own, alone);
     learner.capture_from_now_on(captured);
     learner.begin(source);
@@ -176,6 +185,39 @@ TEST(CudaTraining, Pldm) {
   EXPECT_EQ(found.reports[0].losses.added.size(), 1u);
 }
 
+TEST(CudaTraining, AReadOutOfRecordedState) {
+  NEEDS_CUDA;
+  TrainingSettings settings = calm();
+  settings.readout = a_readout();
+  settings.inverse_dynamics_hidden = 7;
+  settings.inverse_dynamics_weight = 0.5;
+  settings.inverse_dynamics_lr = 1e-4;
+  settings.accumulate = 2;
+  settings.ema_decay = 0.9;
+  const Came found = run(settings, on_cuda(), 4), expected = run(settings, {.threads = 1}, 4);
+  expect_alike(found, expected, 3e-5);
+  ASSERT_EQ(found.reports[0].losses.added.size(), 2u);
+  EXPECT_EQ(found.contents.at("readout.steps").data<i64>()[0], 4);
+  // it learned: the first step has a rate of 0 or more, the others more
+  settings.readout.lr = 0;
+  const Came rested = run(settings, on_cuda(), 4);
+  EXPECT_GT(
+      distance(found.contents.at("readout.parameters"), rested.contents.at("readout.parameters")),
+      1e-5);
+}
+
+TEST(CudaTraining, DynamicsAlone) {
+  NEEDS_CUDA;
+  TrainingSettings settings = calm();
+  settings.learn = "dynamics";
+  lewm::Config model = small_config();
+  settle(settings, model);
+  settings.num_steps = 4;  // what the drawn windows have
+  const Came found = run(settings, on_cuda(), 3);
+  expect_alike(found, run(settings, {.threads = 1}, 3));
+  EXPECT_EQ(found.reports[0].losses.sigreg, 0);
+}
+
 TEST(CudaTraining, ProductsOfBf16) {
   NEEDS_CUDA;
   TrainingSettings settings = calm();
@@ -194,6 +236,7 @@ TEST(CudaTraining, CapturedWorkIsTheSameWork) {
   TrainingSettings settings = small_settings();
   settings.accumulate = 2;
   settings.inverse_dynamics_hidden = 7;
+  settings.readout = a_readout();
   // places take turns: after the first two steps every batch is a replay
   expect_same_bits(run(settings, on_cuda(), 5), run(settings, on_cuda(), 5, 0, {}, false));
 }
@@ -203,6 +246,7 @@ TEST(CudaTraining, ARunGoesOnOnAnotherDevice) {
   TrainingSettings settings = calm();
   settings.ema_decay = 0.5;
   settings.inverse_dynamics_hidden = 7;
+  settings.readout = a_readout();
   const Context::Options cpu = {.threads = 1};
   const Came expected = run(settings, cpu, 4);
   expect_alike(run(settings, cpu, 4, 2, on_cuda()), expected);
@@ -215,8 +259,11 @@ TEST(CudaTraining, ALossThatIsNotFiniteLeavesWeightsAsTheyWere) {
   NEEDS_CUDA;
   Context ctx(on_cuda());
   Ranks alone;
-  const TrainingSettings settings = small_settings();
+  TrainingSettings settings = small_settings();
+  settings.readout = a_readout();
+  add_learned_losses(settings, small_config(), observed());
   Drawn source(settings.batch);
+  source.observed = true;
   Learner learner(ctx, small_config(), settings, alone);
   learner.begin(source);
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(learner.step(source).finite);
@@ -229,7 +276,8 @@ TEST(CudaTraining, ALossThatIsNotFiniteLeavesWeightsAsTheyWere) {
   EXPECT_FALSE(std::isfinite(report.losses.total));
   EXPECT_EQ(learner.steps(), 4);
   const TensorMap after = learner.contents();
-  for (const char* name : {"parameters", "m", "v"}) {
+  for (const char* name :
+       {"parameters", "m", "v", "readout.parameters", "readout.m", "readout.v", "readout.steps"}) {
     const Tensor &was = before.at(name), &is = after.at(name);
     EXPECT_TRUE(std::equal(was.bytes(), was.bytes() + was.byte_count(), is.bytes())) << name;
   }

@@ -37,8 +37,6 @@ void InverseDynamics::begin(u64 seed) {
   optimiser_.begin();
 }
 
-void InverseDynamics::begin_step(Context& ctx) { optimiser_.begin_step(ctx); }
-
 void InverseDynamics::make_room(const Context& ctx, i64 rows) {
   if (rows == rows_) return;
   rows_ = rows;
@@ -99,8 +97,8 @@ void InverseDynamics::measure(Context& ctx, const LossInputs& in, double weight,
   if (in.share.sums != nullptr) in.share.sums->add_up(value);
 }
 
-void InverseDynamics::end_step(Context& ctx, const LearningStep& step) {
-  optimiser_.end_step(ctx, step, parameters_.view(head_.parameters));
+void InverseDynamics::learn(Context& ctx, View<const double, 1> well) {
+  optimiser_.learn(ctx, well, parameters_.view(head_.parameters));
 }
 
 TensorMap InverseDynamics::contents() const {

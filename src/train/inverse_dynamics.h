@@ -32,8 +32,10 @@ class InverseDynamics final : public BatchLoss {
                View<double, 1> value) override;
   void settle_on(Context& ctx) override;
   void begin(u64 seed) override;
-  void begin_step(Context& ctx) override;
-  void end_step(Context& ctx, const LearningStep& step) override;
+  void prepare_step(const LearningStep& step) override { optimiser_.prepare_step(step); }
+  void begin_step(Context& ctx) override { optimiser_.begin_step(ctx); }
+  void learn(Context& ctx, View<const double, 1> well) override;
+  void end_step() override { optimiser_.end_step(); }
   TensorMap contents() const override;
   void restore(const TensorMap& contents, const std::string& where) override;
 

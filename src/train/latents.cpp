@@ -20,23 +20,24 @@ i64 pixels_of(const Episodes& episodes, i64 side) {
 }  // namespace
 
 FrameEncoder::FrameEncoder(Context& ctx, const lewm::Model& model, const Episodes& episodes)
-    : ctx_(ctx),
-      model_(model),
-      episodes_(episodes),
+    : episodes_(episodes),
+      ctx_(ctx),
       column_(pixels_of(episodes, model.config().encoder.image_size)),
       side_(model.config().encoder.image_size),
-      state_(lewm::make_encoder_state(ctx, model, side_, side_, kTogether)),
-      bytes_(static_cast<std::size_t>(kTogether * side_ * side_ * 3)) {}
+      width_(model.config().latent()),
+      eye_(ctx, model, side_, side_, kTogether),
+      bytes_(static_cast<std::size_t>(kTogether * side_ * side_ * 3)),
+      latents_(ctx, kTogether * width_) {}
 
 void FrameEncoder::encode(i64 begin, i64 count, i64 stride, float* out) {
-  const i64 width = model_.config().latent();
   for (i64 at = 0; at < count; at += kTogether) {
     const i64 some = std::min(kTogether, count - at);
     const i64 row = begin + at * stride;
     episodes_.read(column_, row, row + (some - 1) * stride + 1, stride,
                    reinterpret_cast<std::byte*>(bytes_.data()));
-    lewm::encode(ctx_, model_, state_, View<const u8, 4>(bytes_.data(), {some, side_, side_, 3}),
-                 View<float, 2>(out + at * width, {some, width}));
+    eye_.look(ctx_, View<const u8, 4>(bytes_.data(), {some, side_, side_, 3}),
+              latents_.view<2>({some, width_}));
+    latents_.get({out + at * width_, static_cast<std::size_t>(some * width_)});
   }
 }
 

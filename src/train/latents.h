@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "data/episodes.h"
-#include "models/lewm/encode.h"
+#include "models/lewm/eye.h"
+#include "tensor/placed.h"
 
 namespace orrery::train {
 
@@ -19,12 +20,12 @@ class FrameEncoder {
   void encode(i64 begin, i64 count, i64 stride, float* out);
 
  private:
-  Context& ctx_;
-  const lewm::Model& model_;
   const Episodes& episodes_;
-  i64 column_, side_;
-  lewm::EncoderState state_;
+  Context& ctx_;
+  i64 column_, side_, width_;
+  lewm::Eye eye_;
   std::vector<u8> bytes_;
+  Placed<float> latents_;
 };
 
 // A recording in memory with the latent of every row in place of its pixels: columns `latents`

@@ -182,12 +182,15 @@ double Learner::learning_rate(double base) const {
 double Learner::next_learning_rate() const { return learning_rate(settings_.lr); }
 
 StepReport Learner::step(BatchSource& source) {
-  LearningStep learning{.schedule = learning_rate(1.0), .clip = settings_.clip, .share = share_};
+  const LearningStep learning{.schedule = learning_rate(1.0),
+                              .clip = settings_.clip,
+                              .batches = settings_.accumulate,
+                              .share = share_};
+  for (const AddedLoss& added : settings_.losses.added) added.loss->prepare_step(learning);
   const StepReport report = device_step_ ? step_on_device(source) : step_on_host(source);
   if (!report.finite) return report;
   if (average_) move_average();
-  learning.batches = report.batches;
-  for (const AddedLoss& added : settings_.losses.added) added.loss->end_step(ctx_, learning);
+  for (const AddedLoss& added : settings_.losses.added) added.loss->end_step();
   return report;
 }
 
@@ -211,6 +214,11 @@ StepReport Learner::step_on_host(BatchSource& source) {
     }
     if (report.finite) update(ctx_, settings, weights, optimiser_, report, share_.sums);
   });
+  if (!report.finite) return report;
+  const double well = 1;
+  for (const AddedLoss& added : settings_.losses.added) {
+    added.loss->learn(ctx_, View<const double, 1>(&well, {1}));
+  }
   return report;
 }
 

@@ -1,12 +1,12 @@
 #include "train/readout.h"
 
-#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
 #include "nn/dense.h"
 #include "ops/elementwise.h"
+#include "ops/latent_terms.h"
 #include "ops/strided.h"
 #include "train/checkpoint.h"
 
@@ -73,22 +73,44 @@ json json_from_readout(const ReadoutSettings& settings) {
           {"lr", settings.lr}};
 }
 
-Readout::Readout(i64 latent, const ReadoutSettings& settings, const ColumnStatistics& scale)
-    : latent_(latent),
-      settings_(settings),
-      scale_(scale),
-      parameters_(Tensor::zeros<float>({targets() * (latent + 1)})),
-      optimiser_(kName, settings.lr, 0.0, parameters_) {
-  for (const std::vector<i64>* places : {&settings_.numbers, &settings_.angles}) {
+namespace {
+
+std::vector<ReadoutTarget> targets_of(const ReadoutSettings& settings,
+                                      const ColumnStatistics& statistics) {
+  const ZScore scale(statistics);
+  for (const std::vector<i64>* places : {&settings.numbers, &settings.angles}) {
     for (const i64 place : *places) {
-      check(place < scale_.width(), "training.readout: column ", settings_.column, " has ",
-            scale_.width(), " numbers in a row, number ", place, " was asked for (from 0)");
+      check(place < scale.width(), "training.readout: column ", settings.column, " has ",
+            scale.width(), " numbers in a row, number ", place, " was asked for (from 0)");
     }
   }
+  std::vector<ReadoutTarget> targets;
+  for (const i64 place : settings.numbers) {
+    const auto at = static_cast<std::size_t>(place);
+    targets.push_back(
+        {.place = static_cast<i32>(place), .mean = scale.mean()[at], .scale = scale.scale()[at]});
+  }
+  for (const i64 place : settings.angles) {
+    for (const auto kind : {ReadoutTarget::Kind::cosine, ReadoutTarget::Kind::sine}) {
+      targets.push_back({.place = static_cast<i32>(place), .kind = kind});
+    }
+  }
+  return targets;
 }
 
-i64 Readout::targets() const {
-  return static_cast<i64>(settings_.numbers.size() + 2 * settings_.angles.size());
+}  // namespace
+
+Readout::Readout(i64 latent, const ReadoutSettings& settings, const ColumnStatistics& scale)
+    : latent_(latent),
+      numbers_(scale.width()),
+      targets_(targets_of(settings, scale)),
+      parameters_(Tensor::zeros<float>({targets() * (latent + 1)})),
+      optimiser_(kName, settings.lr, 0.0, parameters_) {}
+
+void Readout::settle_on(Context& ctx) {
+  working_.settle_on(ctx, parameters_);
+  optimiser_.settle_on(ctx);
+  asked_ = Placed<ReadoutTarget>(ctx, targets_);
 }
 
 // Rows of W begin with length 1 on average. With zeros latents would feel nothing of a target that
@@ -100,93 +122,81 @@ void Readout::begin(u64 seed) {
               matrix.data());
   const float deviation = 1.0f / std::sqrt(static_cast<float>(latent_));
   for (i64 i = 0; i < matrix.numel(); ++i) matrix(i) *= deviation;
+  working_.push(parameters_);
   optimiser_.begin();
 }
-
-void Readout::begin_step(Context& ctx) { optimiser_.begin_step(ctx); }
 
 nn::Dense Readout::bound(float* block) const {
   return {.weight = {block, {targets(), latent_}},
           .bias = {block + targets() * latent_, {targets()}}};
 }
 
-void Readout::make_room(i64 rows) {
+void Readout::make_room(const Context& ctx, i64 rows) {
   if (rows == rows_) return;
   rows_ = rows;
-  Arena measure;
-  lay_out(measure, rows);
-  memory_ = Block(measure.used());
+  Arena measured;
+  lay_out(measured, rows);
+  memory_ = Block(ctx, measured.used());
   Arena arena(memory_);
   lay_out(arena, rows);
 }
 
 void Readout::lay_out(Arena& arena, i64 rows) {
   guess_ = arena.take<float, 2>({rows, targets()});
+  wanted_ = arena.take<float, 2>({rows, targets()});
   dguess_ = arena.take<float, 2>({rows, targets()});
   dlatents_ = arena.take<float, 2>({rows, latent_});
 }
 
-void Readout::targets_of(const float* row, std::span<float> out) const {
-  std::size_t next = 0;
-  for (const i64 place : settings_.numbers) {
-    const auto at = static_cast<std::size_t>(place);
-    out[next++] = (row[at] - scale_.mean()[at]) / scale_.scale()[at];
-  }
-  for (const i64 place : settings_.angles) {
-    const double angle = row[place];
-    out[next++] = static_cast<float>(std::sqrt(2.0) * std::cos(angle));
-    out[next++] = static_cast<float>(std::sqrt(2.0) * std::sin(angle));
-  }
-}
-
 double Readout::value_and_gradient(Context& ctx, const LossInputs& in, double weight,
                                    const LossSlopes& slopes) {
+  must_be_cpu(ctx, "a read-out whose value is returned");
+  double value = 0;
+  measure(ctx, in, weight, slopes, View<double, 1>(&value, {1}));
+  return value;
+}
+
+void Readout::measure(Context& ctx, const LossInputs& in, double weight, const LossSlopes& slopes,
+                      View<double, 1> value) {
   const i64 windows = in.emb.size(0), frames = in.emb.size(1);
   check(in.emb.size(2) == latent_ && in.observations.size(0) == windows &&
-            in.observations.size(1) == frames && in.observations.size(2) == scale_.width(),
+            in.observations.size(1) == frames && in.observations.size(2) == numbers_,
         kName, ": latents are ", in.emb.shape(), " and observations ", in.observations.shape(),
-        ", latents of ", latent_, " numbers and observations of ", scale_.width(), " were needed");
-  make_room(windows * frames);
-  const nn::Dense layer = bound(parameters_.data<float>());
+        ", latents of ", latent_, " numbers and observations of ", numbers_, " were needed");
+  make_room(ctx, windows * frames);
+  if (asked_.count() == 0) asked_ = Placed<ReadoutTarget>(ctx, targets_);
+  const nn::Dense layer = bound(working_.view(parameters_).data());
   const nn::Dense gradient = bound(optimiser_.gradient().data());
   const View<const float, 2> latents = in.emb.as_rows();
   nn::dense(ctx, Precision::f32, layer, latents, guess_);
-
-  const auto count = static_cast<double>(in.share.whole(windows) * frames * targets());
-  std::vector<float> wanted(static_cast<std::size_t>(targets()));
-  double sum = 0;
-  for (i64 row = 0; row < rows_; ++row) {
-    targets_of(in.observations.data() + row * scale_.width(), wanted);
-    for (i64 y = 0; y < targets(); ++y) {
-      const float target = wanted[static_cast<std::size_t>(y)];
-      const double error = std::isnan(target)
-                               ? 0.0
-                               : static_cast<double>(guess_(row, y)) - static_cast<double>(target);
-      sum += error * error;
-      dguess_(row, y) = static_cast<float>(2.0 * error / count);
-    }
-  }
+  readout_targets(ctx, in.observations.as_rows(), asked_.view<1>({targets()}), guess_, wanted_);
+  const auto by_window = [&](View<float, 2> rows) {
+    return rows.reshaped<3>({windows, frames, targets()});
+  };
+  prediction_term(ctx, by_window(wanted_), by_window(guess_), 0,
+                  {.weight = 1.0, .windows = in.share.whole(windows), .dz = {}, .value = value},
+                  by_window(dguess_));
   nn::dense_backward(ctx, Precision::f32, layer, gradient, latents, dguess_, dlatents_);
   if (weight != 0) {
     add_scaled(ctx, static_cast<float>(weight), dlatents_.flat(), slopes.emb.flat());
   }
-  if (in.share.sums != nullptr) in.share.sums->add_up(View<double, 1>(&sum, {1}));
-  return sum / count;
+  if (in.share.sums != nullptr) in.share.sums->add_up(value);
 }
 
-void Readout::end_step(Context& ctx, const LearningStep& step) {
-  optimiser_.end_step(ctx, step, parameters_.view<float, 1>());
+void Readout::learn(Context& ctx, View<const double, 1> well) {
+  optimiser_.learn(ctx, well, working_.view(parameters_));
 }
 
 TensorMap Readout::contents() const {
   TensorMap contents;
-  contents.emplace(text(kName, ".parameters"), parameters_.clone());
+  contents.emplace(text(kName, ".parameters"), working_.copy(parameters_));
   optimiser_.add_contents(contents);
   return contents;
 }
 
 void Readout::restore(const TensorMap& contents, const std::string& where) {
   restore_tensor(contents, text(kName, ".parameters"), where, parameters_);
+  working_.push(parameters_);
   optimiser_.restore(contents, where);
 }
 

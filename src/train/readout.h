@@ -1,14 +1,15 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "data/statistics.h"
 #include "device/memory.h"
 #include "nn/layers.h"
+#include "ops/readout_targets.h"
 #include "tensor/arena.h"
+#include "tensor/placed.h"
 #include "train/batch_loss.h"
 #include "train/side_optimiser.h"
 
@@ -47,33 +48,38 @@ class Readout final : public BatchLoss {
   std::string name() const override { return kName; }
   double value_and_gradient(Context& ctx, const LossInputs& in, double weight,
                             const LossSlopes& slopes) override;
+  void measure(Context& ctx, const LossInputs& in, double weight, const LossSlopes& slopes,
+               View<double, 1> value) override;
+  void settle_on(Context& ctx) override;
   void begin(u64 seed) override;
-  void begin_step(Context& ctx) override;
-  void end_step(Context& ctx, const LearningStep& step) override;
+  void prepare_step(const LearningStep& step) override { optimiser_.prepare_step(step); }
+  void begin_step(Context& ctx) override { optimiser_.begin_step(ctx); }
+  void learn(Context& ctx, View<const double, 1> well) override;
+  void end_step() override { optimiser_.end_step(); }
   TensorMap contents() const override;
   void restore(const TensorMap& contents, const std::string& where) override;
 
   static constexpr const char* kName = "readout";
-  i64 targets() const;  // Y
+  i64 targets() const { return static_cast<i64>(targets_.size()); }  // Y
   View<const float, 1> gradient() const { return optimiser_.gradient(); }
 
  private:
-  void make_room(i64 rows);
+  void make_room(const Context& ctx, i64 rows);
   void lay_out(Arena& arena, i64 rows);
-  void targets_of(const float* row, std::span<float> out) const;
   nn::Dense bound(float* block) const;  // W, then b
 
-  i64 latent_;
-  ReadoutSettings settings_;
-  ZScore scale_;
+  i64 latent_, numbers_;  // in a row of the column
+  std::vector<ReadoutTarget> targets_;
   Tensor parameters_;
+  Placed<ReadoutTarget> asked_;  // the same where the context works
+  Working working_;              // of the parameters
   SideOptimiser optimiser_;
 
   // memory of one batch size
   i64 rows_ = 0;
   Block memory_;
-  View<float, 2> guess_, dguess_;  // [rows, Y]
-  View<float, 2> dlatents_;        // [rows, D]
+  View<float, 2> guess_, wanted_, dguess_;  // [rows, Y]
+  View<float, 2> dlatents_;                 // [rows, D]
 };
 
 }  // namespace orrery::train

@@ -42,9 +42,11 @@ class ReadoutLoss : public testing::Test {
   }
   void learn(int steps) {
     for (int step = 0; step < steps; ++step) {
+      loss_.prepare_step({});
       loss_.begin_step(ctx_);
       value(0);
-      loss_.end_step(ctx_, {});
+      loss_.learn(ctx_, {});
+      loss_.end_step();
     }
   }
 
@@ -91,9 +93,11 @@ TEST_F(ReadoutLoss, LearnsByItselfAndIsRestored) {
   Readout again(kWidth, settings(), scale());
   again.restore(loss_.contents(), "here");
   for (Readout* one : {&loss_, &again}) {
+    one->prepare_step({});
     one->begin_step(ctx_);
     one->value_and_gradient(ctx_, inputs(), 0, {});
-    one->end_step(ctx_, {});
+    one->learn(ctx_, {});
+    one->end_step();
   }
   const TensorMap a = loss_.contents(), b = again.contents();
   ASSERT_EQ(a.size(), b.size());

@@ -23,7 +23,10 @@ class Drawn : public BatchSource {
       : part_(part),
         pixels_(DType::uint8, {part.count, steps, 8, 8, 3}),
         actions_(DType::f32, {part.count, steps, 4}),
-        latents_(DType::f32, {part.count, steps, 6}) {}
+        latents_(DType::f32, {part.count, steps, 6}),
+        observations_(DType::f32, {part.count, steps, kObserved}) {}
+
+  static constexpr i64 kObserved = 3;  // numbers of an observation
 
   i64 training_windows() const override { return 100; }
   i64 validation_windows() const override { return 20; }
@@ -40,11 +43,13 @@ class Drawn : public BatchSource {
   i64 poisoned_step = -1;
   bool constant = false;  // every frame the same: nothing to tell apart
   bool encoded = false;   // latents in place of pixels
+  bool observed = false;  // numbers beside pixels
 
  private:
   void fill(u64 key) {
     const i64 pixels = pixels_.numel() / part_.count, actions = actions_.numel() / part_.count;
     const i64 latents = latents_.numel() / part_.count;
+    const i64 seen = observations_.numel() / part_.count;
     for (i64 w = 0; w < part_.count; ++w) {
       const u64 window = mix(key, static_cast<u64>(part_.first + w));
       for (i64 i = 0; i < pixels; ++i) {
@@ -53,6 +58,7 @@ class Drawn : public BatchSource {
       }
       fill_normal(12, window, 0, actions, actions_.data<float>() + w * actions);
       fill_normal(13, window, 0, latents, latents_.data<float>() + w * latents);
+      fill_normal(14, window, 0, seen, observations_.data<float>() + w * seen);
     }
   }
   Batch views() const {
@@ -62,11 +68,12 @@ class Drawn : public BatchSource {
     } else {
       batch.pixels = pixels_.view<u8, 5>();
     }
+    if (observed) batch.observations = observations_.view<float, 3>();
     return batch;
   }
 
   BatchPart part_;
-  Tensor pixels_, actions_, latents_;
+  Tensor pixels_, actions_, latents_, observations_;
 };
 
 inline TrainingSettings small_settings() {
