@@ -66,11 +66,11 @@ i64 mistakes(const Factor& a, const Factor& b, const Epilogue& epilogue,
 struct Size {
   i64 m, n, k;
 };
-// around tiles (14 rows, 32 columns), pairs and vectors of inputs (2, 32), blocks (1024 inputs, 56
-// rows)
-const Size kSizes[] = {{1, 1, 1},    {1, 33, 2},    {2, 15, 31},  {7, 17, 32},   {13, 32, 33},
-                       {14, 31, 64}, {15, 33, 65},  {57, 64, 40}, {3, 16, 1023}, {15, 33, 1025},
-                       {61, 70, 35}, {9, 17, 2100}, {70, 96, 3}};
+// around tiles (14 rows, 32 columns), pairs and vectors of inputs (2, 32), short sums (1024
+// inputs), blocks of them (56 rows) and of long ones (196 rows, 384 columns, 256 inputs)
+const Size kSizes[] = {{1, 1, 1},    {1, 33, 2},    {2, 15, 31},  {7, 17, 32},     {13, 32, 33},
+                       {14, 31, 64}, {15, 33, 65},  {57, 64, 40}, {3, 16, 1023},   {15, 33, 1025},
+                       {61, 70, 35}, {9, 17, 2100}, {70, 96, 3},  {200, 33, 1030}, {15, 390, 1281}};
 
 // the same values where a context works
 struct Placed2 {
