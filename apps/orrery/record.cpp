@@ -28,6 +28,7 @@ struct Options {
   std::string layout;  // empty: as it suits the columns
   bool no_pixels = false;
   bool compact = false;
+  bool actions = false;
   std::vector<std::string> demonstrations;
   std::optional<std::string> fold, without_fold;
   float noise = 0;
@@ -97,7 +98,8 @@ void run(Options& options) {
   } catch (...) {
     return dist::take_no_part(*world, std::current_exception());
   }
-  options.recording.columns = options.compact     ? RecordedColumns::least
+  options.recording.columns = options.actions     ? RecordedColumns::actions
+                              : options.compact   ? RecordedColumns::least
                               : options.no_pixels ? RecordedColumns::all_but_pixels
                                                   : RecordedColumns::all;
   const bool has_pixels = options.recording.columns == RecordedColumns::all;
@@ -172,8 +174,13 @@ void add_record(CLI::App& app, int&) {
                  "without pictures: they are drawn when they are read");
   verb->add_flag("--compact", options->compact,
                  "without pictures, and only action, state (float32), step and episode");
+  verb->add_flag("--actions", options->actions,
+                 "without pictures and states, which are simulated again when they are read: the "
+                 "smallest, for the same build of the simulator")
+      ->excludes("--compact");
   verb->add_option("--bits", recording.bits,
-                   "significant bits of --compact: 24 is float32, 16 a third smaller")
+                   "significant bits of --compact and of the actions of --actions: 24 is float32, "
+                   "16 a third smaller")
       ->check(CLI::Range(8, 24))
       ->capture_default_str();
   verb->add_option("--layout", options->layout,

@@ -17,7 +17,7 @@ struct Drawing {
   u64 seed = 0;             // of the recording
   ResetOptions reset;
   i64 image_size = 0;  // a side; another size than the environment's is reduced as record() does
-  std::string state;   // the column with Environment::state()
+  std::string state;   // the column with Environment::state(), stored or played (played_episodes.h)
 
   bool operator==(const Drawing& other) const {
     return environment == other.environment && seed == other.seed &&

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <mutex>
 #include <optional>
+#include <span>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -99,7 +100,7 @@ class DrawnEpisodes final : public Episodes {
     for (i64 row = begin; row < end; row += stride, out += column(index).row_bytes()) {
       while (row >= offset(episode) + length(episode)) ++episode;
       artist->begin(numbers_[static_cast<std::size_t>(episode)]);
-      states_->read_f64(0, row, row + 1, 1, state.data());
+      read_state(row, state);
       try {
         artist->draw(state, reinterpret_cast<u8*>(out));
       } catch (const Error& error) {
@@ -132,13 +133,21 @@ class DrawnEpisodes final : public Episodes {
     idle_.push_back(std::move(artist));
   }
 
-  // the states as they are stored, decoded once; rows of one episode have the same number
+  void read_state(i64 row, std::span<double> out) const {
+    if (states_) return states_->read_f64(0, row, row + 1, 1, out.data());
+    source_->read_f64(state_, row, row + 1, 1, out.data());
+  }
+
+  // The states as they are stored, decoded once, unless their rows cost the same in any order; rows
+  // of one episode have the same number.
   void read_states() const {
-    Tensor states(column(state_).dtype, {rows(), state_dim_});
-    source_->read(state_, 0, rows(), 1, states.bytes());
-    TensorMap columns;
-    columns.emplace("state", std::move(states));
-    states_ = episodes_in_memory(name(), lengths_of(*this), std::move(columns));
+    if (source_->chunk_rows(state_) > 1) {
+      Tensor states(column(state_).dtype, {rows(), state_dim_});
+      source_->read(state_, 0, rows(), 1, states.bytes());
+      TensorMap columns;
+      columns.emplace("state", std::move(states));
+      states_ = episodes_in_memory(name(), lengths_of(*this), std::move(columns));
+    }
     std::vector<i32> numbers(static_cast<std::size_t>(rows()));
     source_->read(number_, 0, rows(), 1, reinterpret_cast<std::byte*>(numbers.data()));
     for (i64 e = 0; e < count(); ++e) {
@@ -147,16 +156,6 @@ class DrawnEpisodes final : public Episodes {
       check(number >= 0, name(), ": ep_idx of row ", row, " is ", number);
       numbers_.push_back(number);
     }
-  }
-
-  // the last episode that begins at the row or before it
-  i64 episode_of(i64 row) const {
-    i64 low = 0, high = count();
-    while (high - low > 1) {
-      const i64 middle = low + (high - low) / 2;
-      (offset(middle) <= row ? low : high) = middle;
-    }
-    return low;
   }
 
   std::unique_ptr<Artist> take_artist() const {

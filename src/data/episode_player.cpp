@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "data/drawing.h"
+#include "data/played_episodes.h"
 
 namespace orrery {
 
@@ -42,6 +43,8 @@ enum FixedColumn : std::size_t {
   kStep,
   kEpisode,
   kId,
+  kStart,  // of actions alone: the same in every row of an episode
+  kEnd,
   kInfo,  // the first of the environment's own
 };
 
@@ -92,11 +95,23 @@ EpisodePlayer::EpisodePlayer(const RecordOptions& options)
   const RecordedColumns wanted = options_.columns;
   const std::string state =
       wanted == RecordedColumns::all ? std::string() : state_column(*environment_).name;
+  const auto wants = [&](const std::string& name) {
+    const bool of_every_row = name == "action" || name == "step_idx" || name == "ep_idx";
+    const bool of_actions_alone = name == kStartColumn || name == kEndColumn;
+    switch (wanted) {
+      case RecordedColumns::all:
+        return !of_actions_alone;
+      case RecordedColumns::all_but_pixels:
+        return !of_actions_alone && name != "pixels";
+      case RecordedColumns::least:
+        return of_every_row || name == state;
+      case RecordedColumns::actions:
+        return of_every_row || of_actions_alone;
+    }
+    return false;
+  };
   for (const Column& column : all_columns()) {
-    const bool least = column.name == "action" || column.name == "step_idx" ||
-                       column.name == "ep_idx" || column.name == state;
-    chosen_.push_back(wanted == RecordedColumns::all ||
-                      (wanted == RecordedColumns::least ? least : column.name != "pixels"));
+    chosen_.push_back(wants(column.name));
     if (chosen_.back()) columns_.push_back(column);
   }
 }
@@ -121,6 +136,8 @@ std::vector<Column> EpisodePlayer::all_columns() const {
   columns[kStep] = {"step_idx", DType::int64, Shape({})};
   columns[kEpisode] = {"ep_idx", DType::int32, Shape({})};
   columns[kId] = {"id", DType::int64, Shape({})};
+  columns[kStart] = {kStartColumn, DType::f64, {environment_->state_dim()}};
+  columns[kEnd] = {kEndColumn, DType::f64, {environment_->state_dim()}};
   for (const InfoColumn& column : environment_->info_columns()) {
     columns.push_back(
         {column.name, recorded_type(column), Shape(std::span<const i64>(column.shape))});
@@ -131,7 +148,9 @@ std::vector<Column> EpisodePlayer::all_columns() const {
 WriteOptions EpisodePlayer::write_options() const {
   WriteOptions write = {.layout = options_.layout, .drawing = drawing()};
   // the last level finds patterns in states that the others do not: a sixth less
-  if (options_.columns == RecordedColumns::least && options_.layout == RecordingLayout::packed) {
+  const bool small =
+      options_.columns == RecordedColumns::least || options_.columns == RecordedColumns::actions;
+  if (small && options_.layout == RecordingLayout::packed) {
     write.blosc =
         BloscSettings{.codec = BloscCodec::zstd, .level = 9, .shuffle = BloscShuffle::byte};
   }
@@ -161,6 +180,9 @@ void EpisodePlayer::play(i64 episode, PlayedEpisode& out) {
   add_row(episode, std::numeric_limits<double>::quiet_NaN(), false, false, out);
   for (i64 t = 0; !last; ++t) {
     policy_->act(*environment_, number, static_cast<u64>(t), action_);
+    if (options_.columns == RecordedColumns::actions) {
+      for (float& component : action_) component = with_bits(component, options_.bits);
+    }
     const Step step = environment_->step(action_);
     for (const float component : action_) put(out.values[kAction], kept(component));
     last = (step.terminated && course.stops_at_goal) || t + 1 == steps;
@@ -171,7 +193,19 @@ void EpisodePlayer::play(i64 episode, PlayedEpisode& out) {
   for (std::size_t d = 0; d < action_.size(); ++d) {
     put(out.values[kAction], std::numeric_limits<float>::quiet_NaN());
   }
+  if (chosen_[kStart]) add_ends(course.start, out);
   keep_chosen(out);
+}
+
+void EpisodePlayer::add_ends(std::span<const double> start, PlayedEpisode& out) const {
+  std::vector<double> end(static_cast<std::size_t>(environment_->state_dim()));
+  environment_->state(end);
+  for (i64 row = 0; row < out.rows; ++row) {
+    for (std::size_t i = 0; i < end.size(); ++i) {
+      put(out.values[kStart], start.empty() ? std::numeric_limits<double>::quiet_NaN() : start[i]);
+      put(out.values[kEnd], end[i]);
+    }
+  }
 }
 
 void EpisodePlayer::check_drawable() {

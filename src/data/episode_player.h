@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,8 @@ class EpisodePlayer {
   DType recorded_type(const InfoColumn& column) const;
   // an Error where a state does not tell all that is in the picture
   void check_drawable();
+  // where the episode began (empty: where the reset put it) and where it stands now
+  void add_ends(std::span<const double> start, PlayedEpisode& out) const;
   void keep_chosen(PlayedEpisode& out) const;
   void add_frame(std::vector<std::byte>& pixels);
   void add_row(i64 episode, double reward, bool terminated, bool truncated, PlayedEpisode& out);

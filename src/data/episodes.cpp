@@ -18,6 +18,10 @@ Episodes::Episodes(std::string name, std::vector<i64> lengths)
   check(rows_ > 0, name_, " has no rows");
 }
 
+i64 Episodes::episode_of(i64 row) const {
+  return std::upper_bound(offsets_.begin(), offsets_.end(), row) - offsets_.begin() - 1;
+}
+
 i64 Episodes::find_column(std::string_view column_name) const {
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     if (columns_[i].name == column_name) return static_cast<i64>(i);

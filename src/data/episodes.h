@@ -33,6 +33,8 @@ class Episodes {
   i64 length(i64 episode) const { return lengths_[static_cast<std::size_t>(episode)]; }
   // row that an episode begins with
   i64 offset(i64 episode) const { return offsets_[static_cast<std::size_t>(episode)]; }
+  // the episode that a row, at least 0, belongs to: the last that begins there or before
+  i64 episode_of(i64 row) const;
 
   const std::vector<Column>& columns() const { return columns_; }
   const Column& column(i64 index) const { return columns_[static_cast<std::size_t>(index)]; }
@@ -98,7 +100,8 @@ struct OpenOptions {
 // - LeRobot 2.0, 2.1 and 3.0 (Parquet and MP4, or pictures in Parquet)
 //
 // A recording without `pixels` that says how they are drawn has them all the same
-// (data/drawn_episodes.h).
+// (data/drawn_episodes.h); one without states that has the actions which led to them, these too
+// (data/played_episodes.h).
 //
 // Refused, in one sentence: none of these, episodes that do not follow one another from row 0 to
 // the last, columns of different lengths, no rows.

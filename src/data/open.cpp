@@ -9,6 +9,7 @@
 #include "data/drawn_episodes.h"
 #include "data/episodes.h"
 #include "data/formats.h"
+#include "data/played_episodes.h"
 #include "io/npz.h"
 #include "io/zip.h"
 
@@ -79,11 +80,11 @@ std::unique_ptr<Episodes> open_stored(const std::filesystem::path& path,
   return open_hdf5(files.front(), options);
 }
 
-// with the pictures that it only tells how to draw
+// with the states and pictures that it only tells how to make
 std::unique_ptr<Episodes> with_pictures(std::unique_ptr<Episodes> stored,
                                         const OpenOptions& options) {
   if (stored->drawing().empty()) return stored;
-  return drawn(std::move(stored), options.image_size);
+  return drawn(played(std::move(stored)), options.image_size);
 }
 
 }  // namespace

@@ -20,6 +20,9 @@ enum class RecordedColumns {
   // action, the state and step_idx, ep_idx: the least that training and evaluation need; states as
   // float32, so a few pictures of PushT in ten thousand differ at an edge
   least,
+  // action, step_idx, ep_idx, and where each episode began and ended: states are simulated again
+  // when they are read (data/played_episodes.h)
+  actions,
 };
 
 struct RecordOptions {
@@ -34,7 +37,8 @@ struct RecordOptions {
   RecordingLayout layout = RecordingLayout::release;
   RecordedColumns columns = RecordedColumns::all;
   // Of the least columns: significant bits that action and state keep, rounded to nearest; 24 is
-  // all of float32. 16 leave PushT's positions within 0.004 pixels and a file a third smaller.
+  // all of float32. 16 leave PushT's positions within 0.004 pixels and a file a third smaller. Of
+  // actions alone: those of the actions that are played.
   int bits = 24;
   float expert_noise = 2.0f;
   // for the policy "replay"; see PolicyOptions

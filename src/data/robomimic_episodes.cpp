@@ -137,16 +137,6 @@ class RobomimicEpisodes final : public ChunkedEpisodes {
     return stored_[static_cast<std::size_t>(index)][static_cast<std::size_t>(episode)];
   }
 
-  // the last episode that begins at the row or before it
-  i64 episode_of(i64 row) const {
-    i64 low = 0, high = count();
-    while (high - low > 1) {
-      const i64 middle = low + (high - low) / 2;
-      (offset(middle) <= row ? low : high) = middle;
-    }
-    return low;
-  }
-
   // why the data sets of all demonstrations are not one column; empty: they are
   std::string refusal_of(const std::vector<i64>& places) const {
     for (std::size_t e = 0; e < places.size(); ++e) {

@@ -20,16 +20,6 @@ void TableEpisodes::add_pictures(const std::string& column, i64 height, i64 widt
   sources_.push_back({Tensor(), together});
 }
 
-i64 TableEpisodes::episode_of(i64 row) const {
-  // the last that begins at or before the row; those before it that begin there too are empty
-  i64 low = 0, high = count();
-  while (high - low > 1) {
-    const i64 middle = (low + high) / 2;
-    (offset(middle) <= row ? low : high) = middle;
-  }
-  return low;
-}
-
 void TableEpisodes::put_picture(i64 index, i64 episode, i64 step, View<const u8, 3> rgb,
                                 std::byte* out) const {
   const Column& about = column(index);

@@ -30,7 +30,6 @@ class TableEpisodes : public ChunkedEpisodes {
                                std::byte* out) const = 0;
   // for it: the picture of a step, checked against the column's shape, to where it belongs
   void put_picture(i64 column, i64 episode, i64 step, View<const u8, 3> rgb, std::byte* out) const;
-  i64 episode_of(i64 row) const;
 
  private:
   struct Source {

@@ -22,6 +22,8 @@ class Policy {
   struct Course {
     i64 steps = std::numeric_limits<i64>::max();  // at most
     bool stops_at_goal = true;
+    // the state that the environment was put in (set_state); empty: where its reset left it
+    std::vector<double> start;
   };
   // After a reset and before the first act(): a policy that plays something given puts the
   // environment where that begins.

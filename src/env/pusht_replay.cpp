@@ -175,9 +175,12 @@ Policy::Course ReplayPolicy::begin(Environment& environment, u64 episode) const 
   };
   const auto dim = static_cast<std::size_t>(pusht.state_dim());
   const std::array<double, 7> start = moved(shown.states.front());
-  pusht.set_state(std::span<const double>(start).first(dim));
+  const auto placed = std::span<const double>(start).first(dim);
+  pusht.set_state(placed);
   if (dim == 7) pusht.set_goal_state(moved(shown.states.back()));
-  return {.steps = static_cast<i64>(shown.targets.size()), .stops_at_goal = false};
+  return {.steps = static_cast<i64>(shown.targets.size()),
+          .stops_at_goal = false,
+          .start = {placed.begin(), placed.end()}};
 }
 
 void ReplayPolicy::act(const Environment& environment, u64 episode, u64 step,
