@@ -1,6 +1,7 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <sstream>
 
 #include "device/peak_memory.h"
 #include "eval/examiners.h"
@@ -52,15 +53,30 @@ DeviceChoice device_of(const Options& options, const dist::World& world) {
 
 i64 megabytes(std::size_t bytes) { return static_cast<i64>(bytes / 1000000); }
 
-// `key=value` put into the settings; a value that is no JSON is text
-void put(const std::string& assignment, nlohmann::json& settings) {
+// `key=value` put into `training`, or `model.key=value` into `model`, with dots between what lies
+// in one another (`readout.weight`); a value that is no JSON is text
+void put(const std::string& assignment, nlohmann::json& root) {
   const std::size_t equals = assignment.find('=');
   check(equals != std::string::npos && equals > 0, "--set ", assignment,
         ": key=value was needed, such as lr=1e-4");
   const std::string characters = assignment.substr(equals + 1);
   nlohmann::json value = nlohmann::json::parse(characters, nullptr, false);
-  settings[assignment.substr(0, equals)] =
-      value.is_discarded() ? nlohmann::json(characters) : value;
+  const std::string path = assignment.substr(0, equals);
+  const bool of_model = path.rfind("model.", 0) == 0;
+  check(!of_model || root.contains("model"), "--set ", assignment,
+        ": the configuration has no model; --config with one was needed");
+  nlohmann::json* node = of_model ? &root : &root["training"];
+  std::istringstream keys(path);
+  for (std::string key; std::getline(keys, key, '.');) {
+    check(node->is_object() || node->is_null(), "--set ", assignment, ": ", key, " is asked of ",
+          node->type_name(), ", an object was needed");
+    // models of other programs have keys of their own, so a key that is not there cannot be told
+    // from one that is mistyped
+    check(!of_model || node->contains(key), "--set ", assignment,
+          ": the configuration's model has no ", key);
+    node = &(*node)[key];
+  }
+  *node = value.is_discarded() ? nlohmann::json(characters) : value;
 }
 
 // Model and settings of the configuration file and of what goes over it. Returns what the model is
@@ -73,6 +89,8 @@ std::string read_configuration(const Options& options, train::Run& run) {
     check(key == "model" || key == "training", options.config, ": ", key,
           " is unknown; model and training were expected");
   }
+  if (!root.contains("training")) root["training"] = nlohmann::json::object();
+  for (const std::string& assignment : options.set) put(assignment, root);
   std::string model_from;
   if (root.contains("model")) {
     model_from = options.config;
@@ -84,10 +102,8 @@ std::string read_configuration(const Options& options, train::Run& run) {
     model_from = text(beside.string(), " beside the weights of --init");
     run.model = lewm::read_config(beside);
   }
-  nlohmann::json training = root.value("training", nlohmann::json::object());
-  for (const std::string& assignment : options.set) put(assignment, training);
   run.settings = train::settings_from_json(
-      training, options.config.empty() ? std::string("--set") : options.config);
+      root.at("training"), options.config.empty() ? std::string("--set") : options.config);
   return model_from;
 }
 
@@ -260,8 +276,8 @@ void add_train(CLI::App& app, int& result) {
                  "go on from the folder's checkpoint, if there is one");
   verb->add_option(
           "--set", options->set,
-          "a setting that goes before the configuration's, such as lr=1e-4; one each time, "
-          "may be repeated")
+          "a setting that goes before the configuration's, such as lr=1e-4, readout.weight=1 or "
+          "model.encoder.num_hidden_layers=2; one each time, may be repeated")
       ->allow_extra_args(false)
       ->option_text("KEY=VALUE");
   auto* init = verb->add_option("--init", options->init,

@@ -56,6 +56,9 @@ for file in cut.h5 empty other.json; do
 done
 refused 'there is no preset ""' train --data drawn.h5 --preset '' --steps 1 --set batch=2 --output run
 refused 'foo is not a setting' $train --data drawn.h5 --set foo=1 --output run
+refused 'asked of number, an object was needed' $train --data drawn.h5 --set lr.x=1 --output run
+refused 'model has no hiden_size' $train --data drawn.h5 --set model.encoder.hiden_size=8 --output run
+refused 'the configuration has no model' train --data drawn.h5 --set model.encoder.hidden_size=8 --output run
 refused 'lr is "nan"' $train --data drawn.h5 --set lr=nan --output run
 refused 'batch is 1000000000000' $train --data drawn.h5 --set batch=1000000000000 --output run
 refused 'drawn.h5: it is a file\|drawn.h5: Not a directory' $train --data drawn.h5 --output drawn.h5
