@@ -22,7 +22,7 @@ void add_encode(CLI::App& app, int&) {
     bool json = false;
   };
   auto options = std::make_shared<Options>();
-  auto* verb = app.add_subcommand("encode", "latents of pictures");
+  auto* verb = app.add_subcommand("encode", "latents of pictures, or of recorded numbers");
   verb->add_option("--model", options->model, "folder of a model, or its file of weights")
       ->required();
   auto* frames = verb->add_option("--frame", options->frames, "PNG or JPEG pictures");
@@ -64,8 +64,10 @@ void add_encode(CLI::App& app, int&) {
     if (options->json) {
       std::cout << nlohmann::json{{"latents", rows}}.dump(1) << "\n";
     } else if (options->output.empty()) {
-      for (const auto& row : rows)
-        std::cout << row.begin().value().get<std::string>() << " " << row.at("latent") << "\n";
+      for (const auto& row : rows) {
+        const char* kind = row.contains("frame") ? "frame" : "observation";
+        std::cout << row.at(kind).get<std::string>() << " " << row.at("latent") << "\n";
+      }
     } else {
       std::cout << rows.size() << " latents of " << width << " numbers in " << options->output
                 << "\n";

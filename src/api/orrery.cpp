@@ -217,9 +217,17 @@ struct WorldModel::Parts {
     latent.get(values);
   }
 
-  std::vector<float> read(const std::vector<float>& observation) {
+  // Error when it is not what the model sees
+  void must_be_seen(const std::vector<float>& observation) const {
     check(reader.has_value(), "an observation of ", observation.size(),
           " numbers came, the model sees pictures");
+    check(static_cast<int>(observation.size()) == facts.observation_size, "an observation of ",
+          observation.size(), " numbers came, the model sees ", facts.observation_size, " (",
+          facts.observation, ")");
+  }
+
+  std::vector<float> read(const std::vector<float>& observation) {
+    must_be_seen(observation);
     std::vector<float> values(static_cast<std::size_t>(latent.count()));
     reader->read(
         ctx, View<const float, 2>(observation.data(), {1, static_cast<i64>(observation.size())}),
@@ -276,6 +284,7 @@ PlannedActions WorldModel::plan(const Picture& now, const std::vector<Goal>& goa
 
 PlannedActions WorldModel::plan(const std::vector<float>& now, const std::vector<Goal>& goals,
                                 const PlanOptions& options) {
+  parts_->must_be_seen(now);
   return parts_->plan(
       {}, goals, options,
       [&](lewm::Pilot& pilot, const PlanRequest& request, const PlanResult& result) {

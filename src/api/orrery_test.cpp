@@ -155,6 +155,12 @@ TEST_F(WorldModelTest, SaysWhatIsWrong) {
   EXPECT_THAT(goals({}), HasSubstr("no goals"));
   EXPECT_THAT(goals({{}}), HasSubstr("a goal without pixels"));
   EXPECT_THAT(goals({{{}, {1, 2, 3}}}), HasSubstr("goals are (1, 3)"));
+  const std::vector<float> numbers = {1, 2, 3};
+  const char* pictures = "an observation of 3 numbers came, the model sees pictures";
+  EXPECT_THAT(goals({{.observation = numbers}}), HasSubstr(pictures));
+  EXPECT_THAT(said([&] { model_.encode(numbers); }), HasSubstr(pictures));
+  EXPECT_THAT(said([&] { model_.plan(numbers, {{.observation = numbers}}, options); }),
+              HasSubstr(pictures));
   options.upstream = "0.2";
   EXPECT_THAT(goals({{picture_of(first_), {}}}), HasSubstr("upstream version is \"0.2\""));
   options = small_options();
