@@ -27,6 +27,9 @@ std::vector<i64> lengths_of(const Episodes& episodes) {
 // idle environments that are kept: as many as threads play at the same time on most machines
 constexpr std::size_t kMostIdle = 64;
 
+// what a recording's episode may have (RecordOptions::max_steps)
+constexpr i64 kMostActions = 1000000;
+
 template <typename T>
 std::byte* put(T value, std::byte* to) {
   std::memcpy(to, &value, sizeof value);
@@ -41,6 +44,7 @@ class PlayedEpisodes final : public Episodes {
       : Episodes(source->name(), lengths_of(*source)),
         source_(std::move(source)),
         recorded_(drawing),
+        states_(static_cast<std::size_t>(count())),
         once_(std::make_unique<std::once_flag[]>(static_cast<std::size_t>(count()))) {
     columns_ = source_->columns();
     refused_ = source_->refused();
@@ -59,13 +63,14 @@ class PlayedEpisodes final : public Episodes {
  protected:
   void do_read(i64 index, i64 begin, i64 end, i64 stride, std::byte* out) const override {
     if (!is_state(index)) return source_->read(index, begin, end, stride, out);
-    if (begin >= end) return;
-    const i64 first = episode_of(begin), last = episode_of(end - 1);
-    play(first, last + 1);
+    i64 episode = episode_of(begin);
+    play(episode, episode_of(end - 1) + 1);
     const i64 row_bytes = column(index).row_bytes();
-    const std::byte* states = states_.bytes();
     for (i64 row = begin; row < end; row += stride, out += row_bytes) {
-      std::memcpy(out, states + row * row_bytes, static_cast<std::size_t>(row_bytes));
+      while (row >= offset(episode) + length(episode)) ++episode;
+      const Tensor& states = states_[static_cast<std::size_t>(episode)];
+      std::memcpy(out, states.bytes() + (row - offset(episode)) * row_bytes,
+                  static_cast<std::size_t>(row_bytes));
     }
   }
 
@@ -94,9 +99,6 @@ class PlayedEpisodes final : public Episodes {
 
   // the first reader of an episode plays it, others wait for it; many at once share the cores
   void play(i64 first, i64 end) const {
-    std::call_once(make_room_, [this] {
-      states_ = Tensor(columns_.back().dtype, {rows(), columns_.back().width()});
-    });
     const i64 several = std::min<i64>(end - first, std::thread::hardware_concurrency());
     if (several < 2) {
       for (i64 e = first; e < end; ++e) play_once(e);
@@ -134,6 +136,8 @@ class PlayedEpisodes final : public Episodes {
   void simulate(i64 episode, Environment& environment) const {
     const i64 first = offset(episode), length = this->length(episode);
     if (length == 0) return;
+    check(length <= kMostActions + 1, "episode ", episode, " of ", name(), " has ", length,
+          " rows; up to ", kMostActions, " actions are played");
     const auto dim = static_cast<std::size_t>(environment.state_dim());
     i32 number = 0;
     std::vector<double> start(dim), end(dim), state(dim);
@@ -143,13 +147,17 @@ class PlayedEpisodes final : public Episodes {
     check(number >= 0, name(), ": ep_idx of row ", first, " is ", number);
     std::vector<float> actions(static_cast<std::size_t>(length * environment.action_dim()));
     source_->read_f32(action_, first, first + length, 1, actions.data());
+    Tensor states(columns_.back().dtype, {length, columns_.back().width()});
+    std::byte* to = states.bytes();
     try {
       environment.reset(mix(recorded_.seed, static_cast<u64>(number)), recorded_.reset);
       if (!std::isnan(start[0])) environment.set_state(start);
       const auto width = static_cast<std::size_t>(environment.action_dim());
       for (i64 t = 0;; ++t) {
         environment.state(state);
-        keep(first + t, state);
+        for (const double value : state) {
+          to = states.dtype() == DType::f64 ? put(value, to) : put(static_cast<float>(value), to);
+        }
         if (t + 1 == length) break;
         const std::span<const float> action(&actions[static_cast<std::size_t>(t) * width], width);
         for (const float component : action) {
@@ -165,17 +173,7 @@ class PlayedEpisodes final : public Episodes {
             state[i], " as number ", i, " of its state, it was recorded with ", end[i],
             "; another build of the simulator moves otherwise");
     }
-  }
-
-  void keep(i64 row, std::span<const double> state) const {
-    std::byte* to = states_.bytes() + row * columns_.back().row_bytes();
-    for (const double value : state) {
-      if (states_.dtype() == DType::f64) {
-        to = put(value, to);
-      } else {
-        to = put(static_cast<float>(value), to);
-      }
-    }
+    states_[static_cast<std::size_t>(episode)] = std::move(states);
   }
 
   std::unique_ptr<Environment> take_environment() const {
@@ -194,9 +192,9 @@ class PlayedEpisodes final : public Episodes {
   Drawing recorded_;
   i64 action_ = -1, number_ = -1, start_ = -1, end_ = -1;  // columns of the source
 
-  mutable std::once_flag make_room_;
-  std::unique_ptr<std::once_flag[]> once_;  // by episode
-  mutable Tensor states_;
+  // by episode
+  mutable std::vector<Tensor> states_;  // empty until it was played
+  std::unique_ptr<std::once_flag[]> once_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Environment>> idle_;
 };

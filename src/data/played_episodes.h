@@ -19,8 +19,8 @@ inline constexpr const char* kEndColumn = "end";
 // episode ends in the state that was recorded is looked at; where it does not, reading it is an
 // Error.
 //
-// Any number of threads play at the same time, each with an environment of its own. Memory: all
-// states in the environment's type.
+// Any number of threads play at the same time, each with an environment of its own. Memory: the
+// states of the episodes that were read, in the environment's type.
 //
 // A recording that has its states, or that says nothing of its environment, is given back as it is.
 // What cannot be played (damaged, columns missing or of other types) is a refusal of that column.
