@@ -31,11 +31,11 @@ inline void attention_backward(Context& ctx, Precision precision, View<const flo
   }
 }
 
-// Rows kept as bf16, which a CUDA device takes.
+// Rows kept as bf16, for products of bf16.
 inline void attention(Context& ctx, Precision, View<const bf16, 4> q, View<const bf16, 4> k,
                       View<const bf16, 4> v, float scale, bool causal, View<bf16, 4> out,
                       View<float, 3> log_sum) {
-  orrery::attention(ctx, q, k, v, scale, causal, out, log_sum);
+  attention_bf16(ctx, q, k, v, scale, causal, out, log_sum);
 }
 
 inline void attention_backward(Context& ctx, Precision, View<const bf16, 4> q,
@@ -43,7 +43,7 @@ inline void attention_backward(Context& ctx, Precision, View<const bf16, 4> q,
                                bool causal, View<const bf16, 4> out, View<const float, 3> log_sum,
                                View<const bf16, 4> dout, View<bf16, 4> dq, View<bf16, 4> dk,
                                View<bf16, 4> dv) {
-  orrery::attention_backward(ctx, q, k, v, scale, causal, out, log_sum, dout, dq, dk, dv);
+  attention_bf16_backward(ctx, q, k, v, scale, causal, out, log_sum, dout, dq, dk, dv);
 }
 
 }  // namespace orrery::nn

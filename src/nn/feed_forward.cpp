@@ -18,8 +18,8 @@ void wide_backward_bf16(Context& ctx, const FeedForward& layer, const FeedForwar
   multiply_slopes_bf16(ctx, dy, View<const float, 2>(layer.down.weight), Activation::gelu,
                        state.wide_bf16, dwide);
   const View<const bf16, 2> slopes = dwide;
-  add_weight_gradient(ctx, Precision::bf16, slopes, View<const float, 2>(state.normed),
-                      gradient.up.weight, gradient.up.bias);
+  const View<const bf16, 2> normed = state.normed_bf16;
+  add_weight_gradient(ctx, Precision::bf16, slopes, normed, gradient.up.weight, gradient.up.bias);
   multiply_bf16(ctx, slopes, View<const float, 2>(layer.up.weight), {}, dnormed);
 }
 
@@ -27,14 +27,15 @@ void wide_backward_bf16(Context& ctx, const FeedForward& layer, const FeedForwar
 
 FeedForwardState take_feed_forward(Arena& arena, i64 rows, i64 dim, i64 mlp, Precision kept) {
   FeedForwardState state;
-  state.normed = arena.take<float, 2>({rows, dim});
   state.mean = arena.take<float, 1>({rows});
   state.rstd = arena.take<float, 1>({rows});
   state.kept = kept;
   if (kept == Precision::bf16) {
+    state.normed_bf16 = arena.take<bf16, 2>({rows, dim});
     state.wide_bf16 = arena.take<bf16, 2>({rows, mlp});
     state.active_bf16 = arena.take<bf16, 2>({rows, mlp});
   } else {
+    state.normed = arena.take<float, 2>({rows, dim});
     state.wide = arena.take<float, 2>({rows, mlp});
     state.active = arena.take<float, 2>({rows, mlp});
   }
@@ -45,17 +46,19 @@ void feed_forward(Context& ctx, Precision precision, const FeedForward& layer, f
                   const FeedForwardDropout& drop, View<const float, 2> x, FeedForwardState& state,
                   View<const float, 2> residual, View<float, 2> y) {
   check(drop.out.rate == 0.0f || !residual, "feed_forward: dropout and a residual exclude another");
-  layer_norm(ctx, x, layer.norm.weight, layer.norm.bias, eps, state.normed, state.mean, state.rstd);
+  const Norm& norm = layer.norm;
   if (state.kept == Precision::bf16) {
     check(precision == Precision::bf16 && drop.wide.rate == 0.0f,
           "feed_forward: values kept as bf16 need products of bf16 and no dropout");
-    multiply_activate_bf16(ctx, View<const float, 2>(state.normed),
+    layer_norm(ctx, x, norm.weight, norm.bias, eps, state.normed_bf16, state.mean, state.rstd);
+    multiply_activate_bf16(ctx, View<const bf16, 2>(state.normed_bf16),
                            View<const float, 2>(layer.up.weight.transposed()), layer.up.bias,
                            Activation::gelu, state.wide_bf16, state.active_bf16);
     const View<const bf16, 2> active = state.active_bf16;
     multiply_bf16(ctx, active, View<const float, 2>(layer.down.weight.transposed()),
                   {.bias = layer.down.bias, .residual = residual}, y);
   } else {
+    layer_norm(ctx, x, norm.weight, norm.bias, eps, state.normed, state.mean, state.rstd);
     dense(ctx, precision, layer.up, state.normed, state.wide);
     activate(ctx, Activation::gelu, state.wide.flat(), state.active.flat());
     if (drop.wide.rate > 0) dropout(ctx, drop.wide, state.active.flat(), state.active.flat());

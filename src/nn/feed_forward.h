@@ -16,11 +16,11 @@ struct FeedForward {
 // What the backward pass needs; the caller's memory. What only products and activations read is
 // kept as floats or as bf16.
 struct FeedForwardState {
-  View<float, 2> normed;                 // [rows, dim]
-  View<float, 1> mean, rstd;             // [rows]
-  View<float, 2> wide;                   // [rows, mlp] before the activation
-  View<float, 2> active;                 // [rows, mlp] after it
-  View<bf16, 2> wide_bf16, active_bf16;  // in place of the two
+  View<float, 2> normed;                              // [rows, dim]
+  View<float, 1> mean, rstd;                          // [rows]
+  View<float, 2> wide;                                // [rows, mlp] before the activation
+  View<float, 2> active;                              // [rows, mlp] after it
+  View<bf16, 2> normed_bf16, wide_bf16, active_bf16;  // in place of the three
   Precision kept = Precision::f32;
 };
 

@@ -17,36 +17,16 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
-// as many values as a vector of floats has lanes
-struct Halves {
-  static HWY_INLINE V load(const bf16* from) {
-    const D d;
-    const hn::RebindToUnsigned<D> du;
-    const hn::Rebind<u16, D> d16;
-    const auto bits = hn::LoadU(d16, reinterpret_cast<const u16*>(from));
-    return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, bits)));
-  }
-  // to nearest, ties to even; not for NaN with a full fraction, which activations do not make
-  static HWY_INLINE void store(V value, bf16* to) {
-    const hn::RebindToUnsigned<D> du;
-    const hn::RebindToSigned<D> di;
-    const hn::Rebind<u16, D> d16;
-    const auto bits = hn::BitCast(du, value);
-    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1u));
-    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7fffu))));
-    hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, rounded)), d16, reinterpret_cast<u16*>(to));
-  }
-};
-
 // body(i) for every whole vector of [0, count), then through copies for what is left: x and dy are
 // read, to is written
 template <class Body>
 HWY_INLINE void ForHalves(i64 count, const bf16* x, const bf16* dy, bf16* to, const Body& body) {
+  const D d;
   constexpr i64 kMost = static_cast<i64>(hn::MaxLanes(D()));
   const i64 lanes = static_cast<i64>(hn::Lanes(D()));
   i64 i = 0;
   for (; i + lanes <= count; i += lanes) {
-    Halves::store(body(Halves::load(x + i), Halves::load(dy + i)), to + i);
+    StoreHalves(body(LoadHalves(d, x + i), LoadHalves(d, dy + i)), d, to + i);
   }
   if (i == count) return;
   bf16 left[2][kMost] = {}, result[kMost];
@@ -54,7 +34,7 @@ HWY_INLINE void ForHalves(i64 count, const bf16* x, const bf16* dy, bf16* to, co
     left[0][j - i] = x[j];
     left[1][j - i] = dy[j];
   }
-  Halves::store(body(Halves::load(left[0]), Halves::load(left[1])), result);
+  StoreHalves(body(LoadHalves(d, left[0]), LoadHalves(d, left[1])), d, result);
   for (i64 j = i; j < count; ++j) to[j] = result[j - i];
 }
 

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "ops/bf16_pairs.h"
@@ -99,25 +98,53 @@ void product(LeftPairs a, const u32* b, i64 rows, i64 cols, i64 pairs, bool accu
   }
 }
 
-// rows of floats -> rows of `padded` bf16, zero beyond
-ORRERY_AVX512BF16 void round_rows(View<const float, 2> from, i64 padded, bf16* to) {
+// sixteen values of rows that are kept as floats or as bf16: in bf16, and in f32
+ORRERY_INLINE_AVX512BF16 __m256i load_halves(const float* from, __mmask16 mask) {
+  return __builtin_bit_cast(__m256i, _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from)));
+}
+ORRERY_INLINE_AVX512BF16 __m256i load_halves(const bf16* from, __mmask16 mask) {
+  return _mm256_maskz_loadu_epi16(mask, from);
+}
+ORRERY_INLINE_AVX512BF16 __m512 load_floats(const float* from, __mmask16 mask) {
+  return _mm512_maskz_loadu_ps(mask, from);
+}
+ORRERY_INLINE_AVX512BF16 __m512 load_floats(const bf16* from, __mmask16 mask) {
+  return _mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from)), 16));
+}
+// the first `count` of sixteen values; masked stores of halves are slow
+ORRERY_INLINE_AVX512BF16 void store_floats(__m512 values, i64 count, float* to) {
+  _mm512_mask_storeu_ps(to, first_lanes(count), values);
+}
+ORRERY_INLINE_AVX512BF16 void store_floats(__m512 values, i64 count, bf16* to) {
+  const __m256i halves = __builtin_bit_cast(__m256i, _mm512_cvtneps_pbh(values));
+  if (count >= kLanes) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), halves);
+  } else {
+    _mm256_mask_storeu_epi16(to, first_lanes(count), halves);
+  }
+}
+
+// rows -> rows of `padded` bf16, zero beyond
+template <typename T>
+ORRERY_AVX512BF16 void round_rows(View<const T, 2> from, i64 padded, bf16* to) {
   for (i64 r = 0; r < from.size(0); ++r) {
-    const float* row = from.data() + r * from.stride(0);
+    const T* row = from.data() + r * from.stride(0);
     for (i64 c = 0; c < padded; c += kLanes) {
-      const __m512 values =
-          _mm512_maskz_loadu_ps(first_lanes(std::max<i64>(0, from.size(1) - c)), row + c);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + r * padded + c),
-                          __builtin_bit_cast(__m256i, _mm512_cvtneps_pbh(values)));
+                          load_halves(row + c, first_lanes(std::max<i64>(0, from.size(1) - c))));
     }
   }
 }
 
-// Rows of floats as a right factor: pairs of rows, columns padded; of its transpose: pairs of
-// columns, rows padded. Zero beyond the matrix.
-ORRERY_AVX512BF16 void pair_rows(View<const float, 2> from, i64 padded_cols, u32* to) {
+// Rows as a right factor: pairs of rows, columns padded; of its transpose: pairs of columns, rows
+// padded. Zero beyond the matrix.
+template <typename T>
+ORRERY_AVX512BF16 void pair_rows(View<const T, 2> from, i64 padded_cols, u32* to) {
   pack_pairs(from.transposed(), 0, from.size(1), 0, from.size(0), padded_cols, to);
 }
-ORRERY_AVX512BF16 void pair_columns(View<const float, 2> from, i64 padded_rows, u32* to) {
+template <typename T>
+ORRERY_AVX512BF16 void pair_columns(View<const T, 2> from, i64 padded_rows, u32* to) {
   pack_pairs(from, 0, from.size(0), 0, from.size(1), padded_rows, to);
 }
 
@@ -166,21 +193,21 @@ ORRERY_AVX512BF16 float softmax_row(const float* scores, i64 seen, i64 padded, f
   return _mm512_reduce_add_ps(sum);
 }
 
-ORRERY_AVX512BF16 void scale_row(const float* from, float factor, i64 count, float* to) {
+template <typename T>
+ORRERY_AVX512BF16 void scale_row(const float* from, float factor, i64 count, T* to) {
   for (i64 c = 0; c < count; c += kLanes) {
-    const __mmask16 mask = first_lanes(std::min<i64>(kLanes, count - c));
-    const __m512 value =
-        _mm512_mul_ps(_mm512_set1_ps(factor), _mm512_maskz_loadu_ps(mask, from + c));
-    _mm512_mask_storeu_ps(to + c, mask, value);
+    const i64 there = std::min<i64>(kLanes, count - c);
+    store_floats(_mm512_mul_ps(_mm512_set1_ps(factor), load_floats(from + c, first_lanes(there))),
+                 there, to + c);
   }
 }
 
-ORRERY_AVX512BF16 float dot(const float* a, const float* b, i64 count) {
+template <typename T>
+ORRERY_AVX512BF16 float dot(const T* a, const T* b, i64 count) {
   __m512 sum = _mm512_setzero_ps();
   for (i64 c = 0; c < count; c += kLanes) {
     const __mmask16 mask = first_lanes(std::min<i64>(kLanes, count - c));
-    sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, a + c), _mm512_maskz_loadu_ps(mask, b + c),
-                          sum);
+    sum = _mm512_fmadd_ps(load_floats(a + c, mask), load_floats(b + c, mask), sum);
   }
   return _mm512_reduce_add_ps(sum);
 }
@@ -246,7 +273,8 @@ struct Carver {
 struct Sizes {
   i64 block, keys, dim, padded_keys, padded_dim;
 
-  explicit Sizes(const AttentionInputs& inputs)
+  template <typename T>
+  explicit Sizes(const AttentionInputs<T>& inputs)
       : keys(inputs.k.size(1)),
         dim(inputs.q.size(3)),
         padded_keys(units(keys, kLanes) * kLanes),
@@ -271,7 +299,8 @@ struct ForwardScratch {
         result(carver.take<float>(s.block * s.padded_dim)) {}
 };
 
-void forward_pair(const AttentionInputs& inputs, View<float, 4> out_all, View<float, 3> log_sum,
+template <typename T>
+void forward_pair(const AttentionInputs<T>& inputs, View<T, 4> out_all, View<float, 3> log_sum,
                   i64 b, i64 h, const Sizes& s, std::byte* memory) {
   const auto q = pair_of(inputs.q, b, h), k = pair_of(inputs.k, b, h), v = pair_of(inputs.v, b, h);
   const auto out = pair_of(out_all, b, h);
@@ -330,22 +359,24 @@ struct BackwardScratch {
         dv(carver.take<float>(s.keys * s.padded_dim)) {}
 };
 
-void copy_rows(const float* from, i64 padded, View<float, 2> to) {
+template <typename T>
+void copy_rows(const float* from, i64 padded, View<T, 2> to) {
   for (i64 r = 0; r < to.size(0); ++r) {
-    std::memcpy(to.data() + r * to.stride(0), from + r * padded,
-                static_cast<std::size_t>(to.size(1)) * sizeof(float));
+    scale_row(from + r * padded, 1.0f, to.size(1), to.data() + r * to.stride(0));
   }
 }
 
 // what one pair's backward pass reads and writes beside its inputs
+template <typename T>
 struct PairSlopes {
-  View<const float, 2> out;
+  View<const T, 2> out;
   const float* log_sum;  // [queries]
-  View<const float, 2> dout;
-  View<float, 2> dq, dk, dv;
+  View<const T, 2> dout;
+  View<T, 2> dq, dk, dv;
 };
 
-void backward_pair(const AttentionInputs& inputs, i64 b, i64 h, const PairSlopes& pair,
+template <typename T>
+void backward_pair(const AttentionInputs<T>& inputs, i64 b, i64 h, const PairSlopes<T>& pair,
                    const Sizes& s, std::byte* memory) {
   const auto q = pair_of(inputs.q, b, h), k = pair_of(inputs.k, b, h), v = pair_of(inputs.v, b, h);
   const i64 dim_pairs = units(s.dim, 2);
@@ -408,7 +439,8 @@ std::size_t scratch_bytes(const Sizes& sizes) {
 
 }  // namespace
 
-void attention_bf16(Context& ctx, const AttentionInputs& inputs, View<float, 4> out,
+template <typename T>
+void attention_bf16(Context& ctx, const AttentionInputs<T>& inputs, View<T, 4> out,
                     View<float, 3> log_sum) {
   const Sizes sizes(inputs);
   const i64 heads = inputs.q.size(2);
@@ -419,20 +451,21 @@ void attention_bf16(Context& ctx, const AttentionInputs& inputs, View<float, 4> 
   });
 }
 
-void attention_bf16_backward(Context& ctx, const AttentionInputs& inputs, View<const float, 4> out,
-                             View<const float, 3> log_sum, View<const float, 4> dout,
-                             View<float, 4> dq, View<float, 4> dk, View<float, 4> dv) {
+template <typename T>
+void attention_bf16_backward(Context& ctx, const AttentionInputs<T>& inputs, View<const T, 4> out,
+                             View<const float, 3> log_sum, View<const T, 4> dout, View<T, 4> dq,
+                             View<T, 4> dk, View<T, 4> dv) {
   const Sizes sizes(inputs);
   const i64 heads = inputs.q.size(2);
   const std::size_t bytes = scratch_bytes<BackwardScratch>(sizes);
   ctx.parallel(inputs.q.size(0) * heads, [&](i64 index, int worker) {
     const i64 b = index / heads, h = index % heads;
-    const PairSlopes pair = {.out = pair_of(out, b, h),
-                             .log_sum = log_sum.data() + index * inputs.q.size(1),
-                             .dout = pair_of(dout, b, h),
-                             .dq = pair_of(dq, b, h),
-                             .dk = pair_of(dk, b, h),
-                             .dv = pair_of(dv, b, h)};
+    const PairSlopes<T> pair = {.out = pair_of(out, b, h),
+                                .log_sum = log_sum.data() + index * inputs.q.size(1),
+                                .dout = pair_of(dout, b, h),
+                                .dq = pair_of(dq, b, h),
+                                .dk = pair_of(dk, b, h),
+                                .dv = pair_of(dv, b, h)};
     backward_pair(inputs, b, h, pair, sizes, ctx.worker_scratch(worker, bytes));
   });
 }
@@ -443,15 +476,31 @@ void attention_bf16_backward(Context& ctx, const AttentionInputs& inputs, View<c
 
 namespace orrery::cpu {
 
-void attention_bf16(Context&, const AttentionInputs&, View<float, 4>, View<float, 3>) {
+template <typename T>
+void attention_bf16(Context&, const AttentionInputs<T>&, View<T, 4>, View<float, 3>) {
   fail("attention_bf16: this processor has no AVX-512");
 }
-void attention_bf16_backward(Context&, const AttentionInputs&, View<const float, 4>,
-                             View<const float, 3>, View<const float, 4>, View<float, 4>,
-                             View<float, 4>, View<float, 4>) {
+template <typename T>
+void attention_bf16_backward(Context&, const AttentionInputs<T>&, View<const T, 4>,
+                             View<const float, 3>, View<const T, 4>, View<T, 4>, View<T, 4>,
+                             View<T, 4>) {
   fail("attention_bf16: this processor has no AVX-512");
 }
 
 }  // namespace orrery::cpu
 
 #endif
+
+namespace orrery::cpu {
+
+template void attention_bf16(Context&, const AttentionInputs<float>&, View<float, 4>,
+                             View<float, 3>);
+template void attention_bf16(Context&, const AttentionInputs<bf16>&, View<bf16, 4>, View<float, 3>);
+template void attention_bf16_backward(Context&, const AttentionInputs<float>&, View<const float, 4>,
+                                      View<const float, 3>, View<const float, 4>, View<float, 4>,
+                                      View<float, 4>, View<float, 4>);
+template void attention_bf16_backward(Context&, const AttentionInputs<bf16>&, View<const bf16, 4>,
+                                      View<const float, 3>, View<const bf16, 4>, View<bf16, 4>,
+                                      View<bf16, 4>, View<bf16, 4>);
+
+}  // namespace orrery::cpu

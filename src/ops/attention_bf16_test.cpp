@@ -116,7 +116,42 @@ TEST_ON_EVERY_BACKEND(AttentionBf16, IsCloseToTheReferenceBothWays) {
   }
 }
 
-// slices of one projection, as the models have them, beside values that must stay
+// rows kept as bf16: what the same pass gives on floats, rounded; the way back begins with the
+// rounded result
+TEST_ON_EVERY_PATH(AttentionBf16, TakesRowsOfBf16) {
+  Context ctx({.threads = 2});
+  const auto halves = [](const std::vector<float>& values) {
+    return std::vector<bf16>(values.begin(), values.end());
+  };
+  for (const Case& c : kCases) {
+    SCOPED_TRACE(text("queries ", c.queries, ", keys ", c.keys, ", dim ", c.dim));
+    Pass floats(c);
+    floats.run(ctx);
+    auto q = halves(floats.q), k = halves(floats.k), v = halves(floats.v),
+         dout = halves(floats.dout), out = halves(floats.out), dq = out, dk = k, dv = k;
+    std::fill(out.begin(), out.end(), bf16(7.0f));
+    std::vector<float> sums(floats.log_sum.size());
+    const auto rows = [&](std::vector<bf16>& values, i64 tokens) {
+      return View<bf16, 4>(values.data(), {c.batch, tokens, c.heads, c.dim});
+    };
+    const View<float, 3> log_sum(sums.data(), {c.batch, c.heads, c.queries});
+    const auto Q = rows(q, c.queries), K = rows(k, c.keys), V = rows(v, c.keys);
+    attention_bf16(ctx, Q, K, V, floats.scale(), c.causal, rows(out, c.queries), log_sum);
+    attention_bf16_backward(ctx, Q, K, V, floats.scale(), c.causal, rows(out, c.queries), log_sum,
+                            rows(dout, c.queries), rows(dq, c.queries), rows(dk, c.keys),
+                            rows(dv, c.keys));
+    const auto widened = [](const std::vector<bf16>& values) {
+      return std::vector<float>(values.begin(), values.end());
+    };
+    EXPECT_EQ(widened(out), widened(halves(floats.out)));
+    EXPECT_EQ(sums, floats.log_sum);
+    EXPECT_EQ(widened(dv), widened(halves(floats.dv)));
+    // <dout, out> moves by up to 2^-9 of its terms
+    EXPECT_LT(difference(widened(dk), floats.dk), 0x1p-6 * largest(floats.dk));
+    EXPECT_LT(difference(widened(dq), floats.dq), 0x1p-6 * largest(floats.dq));
+  }
+}
+
 // slices of one projection, as the models have them, beside values that must stay
 TEST_ON_EVERY_BACKEND(AttentionBf16, TakesSlicesOfAProjection) {
   for (const i64 dim : {10, 16}) {

@@ -6,6 +6,9 @@ namespace cpu {
 void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                 View<const float, 1> bias, float eps, View<float, 2> y, View<float, 1> mean,
                 View<float, 1> rstd);
+void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+                View<const float, 1> bias, float eps, View<bf16, 2> y, View<float, 1> mean,
+                View<float, 1> rstd);
 void layer_norm_backward(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                          View<const float, 1> mean, View<const float, 1> rstd,
                          View<const float, 2> dy, bool accumulate_dx, View<float, 2> dx,
@@ -14,6 +17,9 @@ void layer_norm_backward(Context& ctx, View<const float, 2> x, View<const float,
 namespace cuda {
 void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                 View<const float, 1> bias, float eps, View<float, 2> y, View<float, 1> mean,
+                View<float, 1> rstd);
+void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+                View<const float, 1> bias, float eps, View<bf16, 2> y, View<float, 1> mean,
                 View<float, 1> rstd);
 void layer_norm_backward(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                          View<const float, 1> mean, View<const float, 1> rstd,
@@ -29,11 +35,9 @@ void check_size(View<T, 1> values, const char* name, i64 size, const char* op) {
         values.size(0), " values, ", size, " beside each other were needed");
 }
 
-}  // namespace
-
-void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
-                View<const float, 1> bias, float eps, View<float, 2> y, View<float, 1> mean,
-                View<float, 1> rstd) {
+template <typename T>
+void check_forward(View<const float, 2> x, View<const float, 1> gain, View<const float, 1> bias,
+                   View<T, 2> y, View<float, 1> mean, View<float, 1> rstd) {
   check(y.sizes() == x.sizes(), "layer_norm: y is ", y.shape(), ", x is ", x.shape());
   check(x.stride(1) == 1 && y.stride(1) == 1, "layer_norm: contiguous rows were needed");
   check(static_cast<bool>(gain) == static_cast<bool>(bias),
@@ -42,6 +46,21 @@ void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
   check_size(bias, "bias", x.size(1), "layer_norm");
   check_size(mean, "mean", x.size(0), "layer_norm");
   check_size(rstd, "rstd", x.size(0), "layer_norm");
+}
+
+}  // namespace
+
+void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+                View<const float, 1> bias, float eps, View<float, 2> y, View<float, 1> mean,
+                View<float, 1> rstd) {
+  check_forward(x, gain, bias, y, mean, rstd);
+  ORRERY_ON_DEVICE(ctx, layer_norm, x, gain, bias, eps, y, mean, rstd);
+}
+
+void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+                View<const float, 1> bias, float eps, View<bf16, 2> y, View<float, 1> mean,
+                View<float, 1> rstd) {
+  check_forward(x, gain, bias, y, mean, rstd);
   ORRERY_ON_DEVICE(ctx, layer_norm, x, gain, bias, eps, y, mean, rstd);
 }
 

@@ -13,15 +13,15 @@ constexpr int kWarps = 4;
 
 // Memory-bound: reads x once where the row fits kHeld fours a lane (else three times, from L1),
 // writes y once. One warp a row: no barrier, and the sums' order is the same for every row.
-template <int kHeld, bool kAligned>
+template <int kHeld, bool kAligned, typename T>
 __global__ void layer_norm_kernel(View<const float, 2> x, const float* gain, const float* bias,
-                                  float eps, View<float, 2> y, float* mean, float* rstd) {
+                                  float eps, View<T, 2> y, float* mean, float* rstd) {
   const i64 row = static_cast<i64>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
   if (row >= x.size(0)) return;
   const int lane = static_cast<int>(threadIdx.x % kWarp);
   const i64 dim = x.size(1);
   const float* from = x.data() + row * x.stride(0);
-  float* to = y.data() + row * y.stride(0);
+  T* to = y.data() + row * y.stride(0);
   const float share = 1.0f / static_cast<float>(dim);
 
   // body(four, first value's place, how many are in the row) for each four of this lane
@@ -199,6 +199,25 @@ __global__ void long_rows_parts_kernel(Backward pass) {
   part[dim + column] = by_bias;
 }
 
+template <typename T>
+void norm_rows(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+               View<const float, 1> bias, float eps, View<T, 2> y, View<float, 1> mean,
+               View<float, 1> rstd) {
+  const i64 dim = x.size(1);
+  if (x.size(0) == 0 || dim == 0) return;
+  const bool aligned = in_fours(x) && in_fours(y) && in_fours(gain) && in_fours(bias);
+  // the model's rows of 192 to 256 values, heads of 2048 that take the long way, and what lies
+  // between
+  auto kernel = aligned ? layer_norm_kernel<0, true, T> : layer_norm_kernel<0, false, T>;
+  if (dim <= 2 * 4 * kWarp) {
+    kernel = aligned ? layer_norm_kernel<2, true, T> : layer_norm_kernel<2, false, T>;
+  } else if (dim <= 8 * 4 * kWarp) {
+    kernel = aligned ? layer_norm_kernel<8, true, T> : layer_norm_kernel<8, false, T>;
+  }
+  launch(ctx, {"layer_norm", dim3(blocks_for(x.size(0), kWarps)), dim3(kWarps * kWarp)}, kernel, x,
+         gain.data(), bias.data(), eps, y, mean.data(), rstd.data());
+}
+
 }  // namespace
 
 namespace cuda {
@@ -206,19 +225,13 @@ namespace cuda {
 void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                 View<const float, 1> bias, float eps, View<float, 2> y, View<float, 1> mean,
                 View<float, 1> rstd) {
-  const i64 dim = x.size(1);
-  if (x.size(0) == 0 || dim == 0) return;
-  const bool aligned = in_fours(x) && in_fours(y) && in_fours(gain) && in_fours(bias);
-  // the model's rows of 192 to 256 values, heads of 2048 that take the long way, and what lies
-  // between
-  auto kernel = aligned ? layer_norm_kernel<0, true> : layer_norm_kernel<0, false>;
-  if (dim <= 2 * 4 * kWarp) {
-    kernel = aligned ? layer_norm_kernel<2, true> : layer_norm_kernel<2, false>;
-  } else if (dim <= 8 * 4 * kWarp) {
-    kernel = aligned ? layer_norm_kernel<8, true> : layer_norm_kernel<8, false>;
-  }
-  launch(ctx, {"layer_norm", dim3(blocks_for(x.size(0), kWarps)), dim3(kWarps * kWarp)}, kernel, x,
-         gain.data(), bias.data(), eps, y, mean.data(), rstd.data());
+  norm_rows(ctx, x, gain, bias, eps, y, mean, rstd);
+}
+
+void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+                View<const float, 1> bias, float eps, View<bf16, 2> y, View<float, 1> mean,
+                View<float, 1> rstd) {
+  norm_rows(ctx, x, gain, bias, eps, y, mean, rstd);
 }
 
 void layer_norm_backward(Context& ctx, View<const float, 2> x, View<const float, 1> gain,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/bf16.h"
 #include "device/context.h"
 #include "tensor/view.h"
 
@@ -17,6 +18,11 @@ namespace orrery {
 // vectors)
 void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                 View<const float, 1> bias, float eps, View<float, 2> y, View<float, 1> mean = {},
+                View<float, 1> rstd = {});
+
+// The same with y rounded to bf16, for products that read it as such; y is not x.
+void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+                View<const float, 1> bias, float eps, View<bf16, 2> y, View<float, 1> mean = {},
                 View<float, 1> rstd = {});
 
 // With g = dy * gain and n the normalised x:

@@ -21,8 +21,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 
 // one row; gain and bias may both be null. Three passes over a row that stays in L1.
-void NormRow(const float* x, const float* gain, const float* bias, float eps, i64 dim, float* y,
-             float* mean, float* rstd) {
+template <typename T>
+HWY_INLINE void NormOneRow(const float* x, const float* gain, const float* bias, float eps, i64 dim,
+                           T* y, float* mean, float* rstd) {
   const D d;
   const float share = 1.0f / static_cast<float>(dim);
   auto sum = hn::Zero(d);
@@ -59,6 +60,15 @@ void NormRow(const float* x, const float* gain, const float* bias, float eps, i6
   }
   if (mean != nullptr) *mean = mu;
   if (rstd != nullptr) *rstd = scale;
+}
+
+void NormRow(const float* x, const float* gain, const float* bias, float eps, i64 dim, float* y,
+             float* mean, float* rstd) {
+  NormOneRow(x, gain, bias, eps, dim, y, mean, rstd);
+}
+void NormRowToHalves(const float* x, const float* gain, const float* bias, float eps, i64 dim,
+                     bf16* y, float* mean, float* rstd) {
+  NormOneRow(x, gain, bias, eps, dim, y, mean, rstd);
 }
 
 // Rows [begin, end); dgain and dbias are partial sums of this piece, zeroed here, or null.
@@ -118,13 +128,16 @@ HWY_AFTER_NAMESPACE();
 namespace orrery::cpu {
 
 HWY_EXPORT(NormRow);
+HWY_EXPORT(NormRowToHalves);
 HWY_EXPORT(NormBackwardRows);
 HWY_EXPORT(AddTo);
 
-void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
-                View<const float, 1> bias, float eps, View<float, 2> y, View<float, 1> mean,
-                View<float, 1> rstd) {
-  const auto kernel = ORRERY_KERNEL(NormRow);
+namespace {
+
+template <typename Kernel, typename T>
+void norm_rows(Context& ctx, Kernel kernel, View<const float, 2> x, View<const float, 1> gain,
+               View<const float, 1> bias, float eps, View<T, 2> y, View<float, 1> mean,
+               View<float, 1> rstd) {
   const i64 dim = x.size(1);
   const i64 rows = std::max<i64>(1, kValuesPerPiece / std::max<i64>(1, dim));
   ctx.parallel_ranges(x.size(0), rows, [&](i64 begin, i64 end, int) {
@@ -134,6 +147,20 @@ void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
              rstd ? rstd.data() + r : nullptr);
     }
   });
+}
+
+}  // namespace
+
+void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+                View<const float, 1> bias, float eps, View<float, 2> y, View<float, 1> mean,
+                View<float, 1> rstd) {
+  norm_rows(ctx, ORRERY_KERNEL(NormRow), x, gain, bias, eps, y, mean, rstd);
+}
+
+void layer_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
+                View<const float, 1> bias, float eps, View<bf16, 2> y, View<float, 1> mean,
+                View<float, 1> rstd) {
+  norm_rows(ctx, ORRERY_KERNEL(NormRowToHalves), x, gain, bias, eps, y, mean, rstd);
 }
 
 void layer_norm_backward(Context& ctx, View<const float, 2> x, View<const float, 1> gain,

@@ -60,6 +60,29 @@ TEST_ON_EVERY_BACKEND(LayerNorm, EqualsReference) {
   }
 }
 
+// rounded to bf16: the same values, rounded
+TEST_ON_EVERY_BACKEND(LayerNorm, RoundsToBf16) {
+  for (const i64 dim : row_lengths()) {
+    if (dim == 0) continue;
+    const i64 rows = 3;
+    Buffer<float> x(ctx, random_values(rows * dim, 1, 1.0f, 3.0f)),
+        gain(ctx, random_values(dim, 2, 0.2f, 1.0f)), bias(ctx, random_values(dim, 3)),
+        y(ctx, rows * dim);
+    Buffer<bf16> halves(ctx, std::vector<bf16>(static_cast<std::size_t>(rows * dim)));
+    Buffer<float> mean(ctx, rows), rstd(ctx, rows), mean_too(ctx, rows), rstd_too(ctx, rows);
+    layer_norm(ctx, x.rows(dim), gain.flat(), bias.flat(), 1e-5f, y.rows(dim), mean.flat(),
+               rstd.flat());
+    layer_norm(ctx, x.rows(dim), gain.flat(), bias.flat(), 1e-5f,
+               View<bf16, 2>(halves.data(), {rows, dim}), mean_too.flat(), rstd_too.flat());
+    std::vector<float> expected, got;
+    for (const float value : y.values()) expected.push_back(bf16(value));
+    for (const bf16 value : halves.values()) got.push_back(value);
+    EXPECT_TRUE(same_bits(got, expected)) << "dim " << dim;
+    EXPECT_TRUE(same_bits(mean_too.values(), mean.values())) << "dim " << dim;
+    EXPECT_TRUE(same_bits(rstd_too.values(), rstd.values())) << "dim " << dim;
+  }
+}
+
 TEST_ON_EVERY_BACKEND(LayerNorm, TakesRowsFromAnyPlace) {
   // rows that lie apart, and begin where no vector may be loaded whole
   for (const i64 dim : {192, 300, 1100}) {

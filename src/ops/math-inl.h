@@ -17,6 +17,7 @@
 
 #include <hwy/highway.h>
 
+#include "base/bf16.h"
 #include "base/types.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -172,6 +173,26 @@ HWY_INLINE void SinCos(D d, V x, V& sine, V& cosine) {
   cosine = hn::Xor(hn::IfThenElse(odd, p, q), cosine_sign);
 }
 
+// As many values of bf16 as a vector of floats has lanes. Rounded to nearest, ties to even; not for
+// NaN with a full fraction.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V LoadHalves(D d, const bf16* from) {
+  const hn::RebindToUnsigned<D> du;
+  const hn::Rebind<u16, D> d16;
+  const auto bits = hn::LoadU(d16, reinterpret_cast<const u16*>(from));
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, bits)));
+}
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void StoreHalves(V value, D, bf16* to) {
+  const hn::RebindToUnsigned<D> du;
+  const hn::RebindToSigned<D> di;
+  const hn::Rebind<u16, D> d16;
+  const auto bits = hn::BitCast(du, value);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1u));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7fffu))));
+  hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, rounded)), d16, reinterpret_cast<u16*>(to));
+}
+
 // Reads and writes whole vectors, or the first `count` lanes of one without touching memory beyond
 // them.
 struct Whole {
@@ -183,9 +204,19 @@ struct Whole {
   HWY_INLINE void store(hn::Vec<D> value, D d, T* to) const {
     hn::StoreU(value, d, to);
   }
+  template <class D>
+  HWY_INLINE void store(hn::Vec<D> value, D d, bf16* to) const {
+    StoreHalves(value, d, to);
+  }
 };
 struct Part {
   std::size_t count;
+  template <class D>
+  HWY_INLINE void store(hn::Vec<D> value, D d, bf16* to) const {
+    bf16 copy[hn::MaxLanes(D())];
+    StoreHalves(value, d, copy);
+    std::memcpy(to, copy, count * sizeof(bf16));
+  }
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
   template <class D, class T = hn::TFromD<D>>
   HWY_INLINE hn::Vec<D> load(D d, const T* from) const {

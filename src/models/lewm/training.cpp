@@ -59,7 +59,7 @@ TrainingState::TrainingState(const Context& ctx, const Config& config, i64 windo
       context_(unroll.context > 0 ? unroll.context : std::min(config.predictor.window, frames - 1)),
       steps_(unroll.steps),
       precision_(precision),
-      kept_(ctx.device() == Device::cuda ? precision : Precision::f32),
+      kept_(precision),
       from_latents_(from_latents) {
   check(precision == Precision::f32 || precision == Precision::bf16, "training: precision is ",
         name_of(precision), ", there is training in f32 or bf16");
@@ -310,7 +310,7 @@ void backward(Context& ctx, const Config& config, const Tensors& tensors, Traini
   nn::dense_backward(ctx, state.precision_, action.up, daction.up, state.smooth_,
                      state.daction_wide_, state.dsmooth_);
   nn::dense_backward(ctx, state.precision_, action.smooth, daction.smooth, state.action_,
-                     state.dsmooth_, {});
+                     state.dsmooth_, View<float, 2>());
 
   if (state.from_latents_) return;
   head_backward(ctx, config.projector, tensors.projector, gradient.projector,

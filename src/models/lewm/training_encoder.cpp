@@ -59,15 +59,17 @@ float attention_scale(const EncoderConfig& config) {
   return 1.0f / std::sqrt(static_cast<float>(config.head_dim()));
 }
 
-// middle = x's queries + output(attention(q, k, v of normed rows)); rows of q, k, v and of what
+// middle = x's queries + output(attention(q, k, v of normed rows)); normed rows, q, k, v and what
 // attention makes of them are kept in T
 template <typename T>
 void attention_forward(Context& ctx, const EncoderConfig& config, const EncoderLayer& layer,
-                       const TrainingEncoderState& encoder, View<float, 2> x, View<T, 2> qkv,
-                       View<T, 2> attended, EncoderLayerState& state) {
+                       const TrainingEncoderState& encoder, View<float, 2> x, View<T, 2> kept,
+                       View<T, 2> qkv, View<T, 2> attended, EncoderLayerState& state) {
   const i64 dim = config.hidden, frames = encoder.frames, tokens = encoder.tokens;
   const i64 queries = state.queries;
-  const View<const float, 2> normed = state.normed;
+  layer_norm(ctx, x, layer.before.weight, layer.before.bias, config.norm_eps, kept, state.mean,
+             state.rstd);
+  const View<const T, 2> normed = kept;
   if (queries == tokens) {
     nn::dense(ctx, encoder.precision, layer.qkv, normed, qkv);
   } else {
@@ -94,9 +96,9 @@ void attention_forward(Context& ctx, const EncoderConfig& config, const EncoderL
 // dy, slopes of middle, to those of the normed rows, in encoder.dnarrow
 template <typename T>
 void attention_backward(Context& ctx, const EncoderConfig& config, const EncoderLayer& layer,
-                        const EncoderLayer& gradient, View<T, 2> qkv, View<T, 2> attended,
-                        const EncoderLayerState& state, View<const float, 2> dy,
-                        TrainingEncoderState& encoder) {
+                        const EncoderLayer& gradient, View<const T, 2> normed, View<T, 2> qkv,
+                        View<T, 2> attended, const EncoderLayerState& state,
+                        View<const float, 2> dy, TrainingEncoderState& encoder) {
   const i64 dim = config.hidden, frames = encoder.frames, tokens = encoder.tokens;
   const i64 queries = state.queries;
   // scratch, taken at its size in floats
@@ -117,7 +119,6 @@ void attention_backward(Context& ctx, const EncoderConfig& config, const Encoder
     linear_attention_backward(ctx, q, k, v, out, dout, part(dqkv, 0), part(dqkv, 1), part(dqkv, 2));
   }
 
-  const View<const float, 2> normed = state.normed;
   const View<float, 2> dnormed = encoder.dnarrow;
   if (queries == tokens) {
     nn::dense_backward(ctx, encoder.precision, layer.qkv, gradient.qkv, normed, read_only(dqkv),
@@ -136,12 +137,12 @@ void attention_backward(Context& ctx, const EncoderConfig& config, const Encoder
 void layer_forward(Context& ctx, const EncoderConfig& config, const EncoderLayer& layer,
                    const TrainingEncoderState& encoder, View<float, 2> x,
                    EncoderLayerState& state) {
-  layer_norm(ctx, x, layer.before.weight, layer.before.bias, config.norm_eps, state.normed,
-             state.mean, state.rstd);
   if (state.qkv_bf16) {
-    attention_forward(ctx, config, layer, encoder, x, state.qkv_bf16, state.attended_bf16, state);
+    attention_forward(ctx, config, layer, encoder, x, state.normed_bf16, state.qkv_bf16,
+                      state.attended_bf16, state);
   } else {
-    attention_forward(ctx, config, layer, encoder, x, state.qkv, state.attended, state);
+    attention_forward(ctx, config, layer, encoder, x, state.normed, state.qkv, state.attended,
+                      state);
   }
   nn::feed_forward(ctx, encoder.precision, feed_forward_of(layer), config.norm_eps, {},
                    state.middle, state.feed_forward, state.middle, state.output);
@@ -159,10 +160,11 @@ void layer_backward(Context& ctx, const EncoderConfig& config, const EncoderLaye
                             feed_forward_of(gradient), {}, state.middle, state.feed_forward, dy,
                             true, dy, dnarrow, dwide);
   if (state.qkv_bf16) {
-    attention_backward(ctx, config, layer, gradient, state.qkv_bf16, state.attended_bf16, state, dy,
-                       encoder);
+    attention_backward(ctx, config, layer, gradient, read_only(state.normed_bf16), state.qkv_bf16,
+                       state.attended_bf16, state, dy, encoder);
   } else {
-    attention_backward(ctx, config, layer, gradient, state.qkv, state.attended, state, dy, encoder);
+    attention_backward(ctx, config, layer, gradient, read_only(state.normed), state.qkv,
+                       state.attended, state, dy, encoder);
   }
   layer_norm_backward(ctx, x, layer.before.weight, state.mean, state.rstd, encoder.dnarrow, true,
                       encoder.dx, gradient.before.weight, gradient.before.bias);
@@ -187,14 +189,15 @@ TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64
     EncoderLayerState layer;
     layer.queries = i + 1 == config.layers ? 1 : state.tokens;
     const i64 query_count = frames * layer.queries;
-    layer.normed = arena.take<float, 2>({rows, dim});
     layer.mean = arena.take<float, 1>({rows});
     layer.rstd = arena.take<float, 1>({rows});
     layer.linear = config.linear(i);
     if (kept == Precision::bf16 && !layer.linear) {
+      layer.normed_bf16 = arena.take<bf16, 2>({rows, dim});
       layer.qkv_bf16 = arena.take<bf16, 2>({rows, 3 * dim});
       layer.attended_bf16 = arena.take<bf16, 2>({query_count, dim});
     } else {
+      layer.normed = arena.take<float, 2>({rows, dim});
       layer.qkv = arena.take<float, 2>({rows, 3 * dim});
       layer.attended = arena.take<float, 2>({query_count, dim});
     }
@@ -266,7 +269,7 @@ void encoder_backward(Context& ctx, const EncoderConfig& config, const Encoder& 
   // sums over frames give positions, CLS, meta tokens and bias; the zero rows of the tokens that
   // are no patches add nothing to the weight
   nn::dense_backward(ctx, state.precision, {encoder.patch.weight, {}}, {gradient.patch.weight, {}},
-                     state.patches.as_rows(), state.dx, {});
+                     state.patches.as_rows(), state.dx, View<float, 2>());
   const View<float, 2> sums = state.table;
   fill(ctx, 0.0f, sums.flat());
   add_column_sums(ctx, state.dx.reshaped<2>({frames, tokens * dim}), sums.flat());

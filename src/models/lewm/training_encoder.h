@@ -13,15 +13,15 @@ namespace orrery::lewm {
 // token. F frames, N tokens, D width.
 
 struct EncoderLayerState {
-  i64 queries = 0;                        // N, or 1 in the last layer
-  bool linear = false;                    // linear attention, which keeps no log_sum
-  View<float, 2> normed;                  // [F N, D]
-  View<float, 1> mean, rstd;              // [F N]
-  View<float, 2> qkv;                     // [F N, 3 D]
-  View<float, 2> attended;                // [F queries, D]
-  View<bf16, 2> qkv_bf16, attended_bf16;  // in place of the two
-  View<float, 3> log_sum;                 // [F, heads, queries]
-  View<float, 2> middle;                  // [F queries, D] after attention
+  i64 queries = 0;                                     // N, or 1 in the last layer
+  bool linear = false;                                 // linear attention, which keeps no log_sum
+  View<float, 2> normed;                               // [F N, D]
+  View<float, 1> mean, rstd;                           // [F N]
+  View<float, 2> qkv;                                  // [F N, 3 D]
+  View<float, 2> attended;                             // [F queries, D]
+  View<bf16, 2> normed_bf16, qkv_bf16, attended_bf16;  // in place of the three
+  View<float, 3> log_sum;                              // [F, heads, queries]
+  View<float, 2> middle;                               // [F queries, D] after attention
   nn::FeedForwardState feed_forward;
   View<float, 2> output;  // [F queries, D]
 };
@@ -41,8 +41,8 @@ struct TrainingEncoderState {
   View<float, 1> dwide;    // F N max(mlp, 3 D)
 };
 
-// kept: queries, keys, values and what attention makes of them (and their slopes) are kept as
-// floats, or as bf16, which is for products of bf16 on a CUDA device; linear attention keeps floats
+// kept: normed rows, queries, keys, values and what attention makes of them (and their slopes) are
+// kept as floats, or as bf16, which is for products of bf16; linear attention keeps floats
 TrainingEncoderState take_encoder(Arena& arena, const EncoderConfig& config, i64 frames,
                                   Precision precision, Precision kept = Precision::f32);
 

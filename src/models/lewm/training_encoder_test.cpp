@@ -81,6 +81,21 @@ TEST(CudaTrainingEncoder, EqualsTheCpuBothWays) {
   }
 }
 
+TEST(TrainingEncoder, InBf16IsCloseToF32AndSteady) {
+  Context one({.threads = 1}), three({.threads = 3});
+  const Result exact = run(one, small_config(), Precision::f32, Precision::f32);
+  for (const Precision kept : {Precision::f32, Precision::bf16}) {
+    const Result mixed = run(one, small_config(), Precision::bf16, kept);
+    // factors are rounded by up to 2^-9 of themselves, a dozen products deep
+    EXPECT_LT(relative_difference(mixed.cls, exact.cls), 0x1p-6) << name_of(kept);
+    EXPECT_LT(relative_difference(mixed.gradient, exact.gradient), 0x1p-5) << name_of(kept);
+    EXPECT_GT(relative_difference(mixed.gradient, exact.gradient), 1e-4) << "nothing was rounded";
+    const Result same = run(three, small_config(), Precision::bf16, kept);
+    EXPECT_EQ(same.cls, mixed.cls) << name_of(kept);
+    EXPECT_EQ(same.gradient, mixed.gradient) << name_of(kept);
+  }
+}
+
 TEST(TrainingEncoder, RowsKeptAsBf16NeedProductsOfBf16) {
   Arena arena;
   EXPECT_THROW(
