@@ -42,6 +42,11 @@ class Lockstep {
   // is what they give, in a few words.
   void must_agree(const std::string& what, const std::string& value);
 
+  // Why the others do not go on; empty while they do. For any thread, at any time: whoever waits
+  // for a device that waits for another rank asks it.
+  virtual std::string lost() const = 0;
+  const std::string& host() const { return host_; }  // this machine
+
  protected:
   Lockstep(int rank, int size, std::string host)
       : rank_(rank), size_(size), host_(std::move(host)) {}

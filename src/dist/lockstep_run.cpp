@@ -50,6 +50,11 @@ class Talker final : public Lockstep {
     worker_.join();
   }
 
+  std::string lost() const override {
+    const std::lock_guard lock(mutex_);
+    return reason_;
+  }
+
   bool lead() {
     std::unique_lock lock(mutex_);
     while (!everyone_is_done()) go_round_and_rest(lock);
@@ -283,7 +288,7 @@ class Talker final : public Lockstep {
     }
   }
 
-  std::mutex mutex_;  // over all that follows
+  mutable std::mutex mutex_;  // over all that follows
   World& world_;
   const LockstepOptions& options_;
   std::vector<Rank> ranks_;
@@ -300,6 +305,7 @@ class Talker final : public Lockstep {
 class Alone final : public Lockstep {
  public:
   explicit Alone(const World& world) : Lockstep(0, 1, world.host()) {}
+  std::string lost() const override { return {}; }
 
  private:
   void send(int, i64, std::string) override { ORRERY_ASSERT(false); }

@@ -220,7 +220,7 @@ std::size_t room_at(const void* pointer) {
 }
 
 std::size_t allocated_bytes() {
-  const std::lock_guard<std::recursive_mutex> hold(lock());
+  const std::lock_guard<Lock> hold(lock());
   return used_bytes;
 }
 

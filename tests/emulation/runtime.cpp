@@ -1,6 +1,7 @@
 #include "runtime.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <thread>
@@ -12,6 +13,9 @@ namespace emulation {
 namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
+thread_local int chosen_device = 0;
+thread_local int lock_holds = 0;
+thread_local char this_thread;  // its address tells host threads apart
 
 struct Faults {
   cudaError_t lost = cudaSuccess;  // stays
@@ -45,9 +49,29 @@ std::vector<std::shared_ptr<Capture>> captures_in_progress() {
 
 }  // namespace
 
-std::recursive_mutex& lock() {
-  static std::recursive_mutex mutex;
-  return mutex;
+Lock& lock() {
+  static Lock one;
+  return one;
+}
+
+void Lock::lock() {
+  mutex_.lock();
+  ++lock_holds;
+}
+
+void Lock::unlock() {
+  --lock_holds;
+  mutex_.unlock();
+}
+
+int Lock::release() {
+  const int holds = lock_holds;
+  for (int i = 0; i < holds; ++i) unlock();
+  return holds;
+}
+
+void Lock::take_back(int holds) {
+  for (int i = 0; i < holds; ++i) lock();
 }
 
 Call::Call(bool device) : hold_(lock()) {
@@ -83,19 +107,19 @@ bool kernel_shall_fail() {
 }
 
 void fail_next(cudaError_t error, int after) {
-  const std::lock_guard<std::recursive_mutex> hold(lock());
+  const std::lock_guard<Lock> hold(lock());
   faults.next = error;
   faults.calls_before = after;
 }
 
 void fail_kernel(cudaError_t error, int after) {
-  const std::lock_guard<std::recursive_mutex> hold(lock());
+  const std::lock_guard<Lock> hold(lock());
   faults.kernel = error;
   faults.kernels_before = after;
 }
 
 void reset() {
-  const std::lock_guard<std::recursive_mutex> hold(lock());
+  const std::lock_guard<Lock> hold(lock());
   faults = {};
   last_error = cudaSuccess;
 }
@@ -114,8 +138,33 @@ bool known(cudaStream_t stream) {
   return stream == nullptr || std::find(all.begin(), all.end(), stream) != all.end();
 }
 
+namespace {
+
+// does work in the stream's name, unless another thread is at it
+class Working {
+ public:
+  explicit Working(CUstream_st& stream) : stream_(stream), outer_(stream.worker) {
+    may_ = outer_ == nullptr || outer_ == &this_thread;
+    if (may_) stream.worker = &this_thread;
+  }
+  ~Working() {
+    if (may_) stream_.worker = outer_;
+  }
+  Working(const Working&) = delete;
+  Working& operator=(const Working&) = delete;
+  bool may() const { return may_; }
+
+ private:
+  CUstream_st& stream_;
+  const void* outer_;
+  bool may_;
+};
+
+}  // namespace
+
 void drain(CUstream_st& stream) {
-  while (!stream.queue.empty()) {
+  const Working working(stream);
+  while (working.may() && !stream.queue.empty()) {
     const auto work = std::move(stream.queue.front());
     stream.queue.pop_front();
     work();
@@ -123,14 +172,22 @@ void drain(CUstream_st& stream) {
 }
 
 void drain_blocking() {
-  for (CUstream_st* stream : streams()) {
-    if (stream->blocking) drain(*stream);
+  const auto all = streams();  // work that waits aside lets others make and destroy streams
+  for (CUstream_st* stream : all) {
+    if (known(stream) && stream->blocking) drain(*stream);
   }
 }
 
 void drain_all() {
-  for (CUstream_st* stream : streams()) drain(*stream);
+  const auto all = streams();
+  for (CUstream_st* stream : all) {
+    // the default stream is one for all devices here
+    const bool here = stream == &default_stream() || stream->device == chosen_device;
+    if (known(stream) && here) drain(*stream);
+  }
 }
+
+int current_device() { return chosen_device; }
 
 cudaError_t submit(cudaStream_t stream, cudaGraphNodeType type, std::function<void()> work,
                    bool touches_pageable) {
@@ -157,6 +214,7 @@ cudaError_t submit(cudaStream_t stream, cudaGraphNodeType type, std::function<vo
     queue.queue.push_back(std::move(work));
   } else {
     drain(queue);
+    const Working working(queue);
     work();
   }
   return cudaSuccess;
@@ -270,21 +328,17 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return call.done(call.status());
 }
 
-namespace {
-thread_local int chosen_device = 0;
-}
-
 cudaError_t cudaSetDevice(int device) {
   const Call call;
   if (call.status() != cudaSuccess) return call.done(call.status());
   if (device < 0 || device >= emulation::device_count()) return call.done(cudaErrorInvalidDevice);
-  chosen_device = device;
+  emulation::chosen_device = device;
   return call.done(cudaSuccess);
 }
 
 cudaError_t cudaGetDevice(int* device) {
   const Call call;
-  *device = chosen_device;
+  *device = emulation::chosen_device;
   return call.done(call.status());
 }
 
@@ -376,11 +430,12 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function
   return call.done(cudaSuccess);
 }
 
-cudaError_t cudaDeviceGetPCIBusId(char* id, int length, int) {
+cudaError_t cudaDeviceGetPCIBusId(char* id, int length, int device) {
   const Call call;
   if (call.status() != cudaSuccess) return call.done(call.status());
   if (length < 13) return call.done(cudaErrorInvalidValue);
-  std::strcpy(id, "0000:00:00.0");
+  if (device < 0 || device >= emulation::device_count()) return call.done(cudaErrorInvalidDevice);
+  std::snprintf(id, static_cast<std::size_t>(length), "0000:%02x:00.0", device & 0xff);
   return call.done(cudaSuccess);
 }
 
@@ -416,6 +471,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   if (call.status() != cudaSuccess) return call.done(call.status());
   auto* made = new CUstream_st;
   made->blocking = (flags & cudaStreamNonBlocking) == 0;
+  made->device = emulation::current_device();
   emulation::streams().push_back(made);
   *stream = made;
   return call.done(cudaSuccess);
@@ -469,7 +525,10 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void*
   const Call call;
   if (call.status() != cudaSuccess) return call.done(call.status());
   if (!emulation::known(stream)) return call.done(cudaErrorInvalidResourceHandle);
-  return call.done(emulation::submit(stream, cudaGraphNodeTypeHost, [=] { function(data); }));
+  return call.done(emulation::submit(stream, cudaGraphNodeTypeHost, [=] {
+    const emulation::Aside aside;  // it may wait for other threads of the host
+    function(data);
+  }));
 }
 
 // events

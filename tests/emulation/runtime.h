@@ -20,7 +20,30 @@ inline constexpr std::size_t kSharedOptin = 227 * 1024;  // when asked for
 inline constexpr int kMultiprocessors = 4;
 
 // One call at a time; a call may make others.
-std::recursive_mutex& lock();
+class Lock {
+ public:
+  void lock();
+  void unlock();
+  // Gives up all holds of this thread and takes them back: for what waits for other threads.
+  int release();
+  void take_back(int holds);
+
+ private:
+  std::recursive_mutex mutex_;
+};
+Lock& lock();
+
+// While one lives, other threads may use the interface: for work of a stream that waits for them.
+class Aside {
+ public:
+  Aside() : holds_(lock().release()) {}
+  ~Aside() { lock().take_back(holds_); }
+  Aside(const Aside&) = delete;
+  Aside& operator=(const Aside&) = delete;
+
+ private:
+  int holds_;
+};
 
 // A call of the interface: takes the lock, and knows whether it may do anything at all.
 class Call {
@@ -32,7 +55,7 @@ class Call {
   cudaError_t done(cudaError_t status) const;
 
  private:
-  std::lock_guard<std::recursive_mutex> hold_;
+  std::lock_guard<Lock> hold_;
   cudaError_t status_ = cudaSuccess;
 };
 
@@ -96,6 +119,8 @@ struct CUgraph_st : emulation::Graph {};
 struct CUgraphNode_st : emulation::Node {};
 struct CUstream_st {
   bool blocking = true;  // waits for the default stream, and it for this one
+  int device = 0;
+  const void* worker = nullptr;  // the thread that does its work now; it may be waiting aside
   std::deque<std::function<void()>> queue;
   std::shared_ptr<emulation::Capture> capture;
   std::vector<CUgraphNode_st*> tail;  // what the next captured node depends on
@@ -117,10 +142,13 @@ bool known(cudaStream_t stream);
 // (ORRERY_EMULATED_STREAMS=late), or keeps it in the graph that the stream is capturing.
 cudaError_t submit(cudaStream_t stream, cudaGraphNodeType type, std::function<void()> work,
                    bool touches_pageable = false);
-// runs what waits in the stream; what waits in all that the default stream waits for
+// Runs what waits in the stream; what waits in all that the default stream waits for, or in all of
+// this thread's device. Work that another thread does just now is not waited for.
 void drain(CUstream_st& stream);
 void drain_blocking();
 void drain_all();
+// the device that this thread has chosen
+int current_device();
 std::vector<CUstream_st*>& streams();
 // cudaErrorStreamCaptureUnsupported while a capture of this thread (or one in global mode) forbids
 // what a call does; the capture is then invalid

@@ -18,7 +18,7 @@ struct Fence {
 constexpr Fence kFences[] = {
     {"hwy/", "ops"},     {"hwy/", "bench"},  {"hdf5", "io"},         {"blosc.h", "io"},
     {"zip.h", "io"},     {"png.h", "media"}, {"jpeglib.h", "media"}, {"CLI/", "apps"},
-    {"cublas", "bench"}, {"mpi.h", "dist"},
+    {"cublas", "bench"}, {"mpi.h", "dist"},  {"nccl.h", "dist"},
 };
 
 // The toolkit's headers are for kernels and for what kernels include: *.cu and headers of device
