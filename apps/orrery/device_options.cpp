@@ -21,22 +21,12 @@ const ModelOptions& DeviceOptions::chosen() {
   if (decided_) return options_;
   decided_ = true;
   precision_from(options_.precision);  // a wrong name is an error on every device
-  // ranks of one machine spread over its devices
-  const dist::Launch launch = dist::launch_of_this_process();
-  const auto spread = [&launch] {
-    const auto devices = static_cast<int>(cuda_facts().size());
-    return devices > 0 ? launch.local_rank % devices : 0;
-  };
-  if (options_.device == "cuda" && launch.local_rank > 0) {
-    options_.device = text("cuda:", spread());
+  std::string reason;
+  const DeviceChoice choice = device_of_rank(options_.device, &reason);
+  if (choice.device == Device::cuda && (choice.index > 0 || options_.device == "auto")) {
+    options_.device = text("cuda:", choice.index);
   }
   if (options_.device != "auto") return options_;
-  std::string reason;
-  const DeviceChoice choice = device_from("auto", &reason);
-  if (choice.device == Device::cuda) {
-    options_.device = text("cuda:", launch.local_rank > 0 ? spread() : choice.index);
-    return options_;
-  }
   std::cerr << "orrery: working on the CPU: " << reason;
   if (options_.precision != "f32") {
     std::cerr << "; in f32, " << options_.precision << " needs a CUDA device";
@@ -45,6 +35,18 @@ const ModelOptions& DeviceOptions::chosen() {
   std::cerr << "\n";
   options_.device = "cpu";
   return options_;
+}
+
+DeviceChoice device_of_rank(const std::string& name, std::string* reason) {
+  DeviceChoice choice = device_from(name, reason);
+  const int place = dist::launch_of_this_process().local_rank;
+  if (choice.device == Device::cpu || (name != "cuda" && name != "auto") || place == 0) {
+    return choice;
+  }
+  // without a device the choice stands, and using it says why there is none
+  const auto devices = static_cast<int>(cuda_facts().size());
+  if (devices > 0) choice.index = place % devices;
+  return choice;
 }
 
 Context::Options DeviceOptions::context() {

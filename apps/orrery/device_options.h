@@ -28,4 +28,9 @@ class DeviceOptions {
   bool decided_ = false;
 };
 
+// Ranks of one machine spread over its devices: "cuda", and "auto" where a device can be used, with
+// the number that this process has by its place among them; anything else as it came. `reason`,
+// when given, says why "auto" took none (empty when it did).
+DeviceChoice device_of_rank(const std::string& name, std::string* reason = nullptr);
+
 }  // namespace orrery::cli

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "device/context.h"
+#include "dist/device_sums.h"
 #include "dist/launch.h"
 #include "ops/cpu_path.h"
 #include "orrery/orrery.h"
@@ -48,10 +49,10 @@ nlohmann::json cuda_devices(nlohmann::json& facts) {
 
 nlohmann::json machine() {
   const CpuFacts cpu = cpu_facts();
-  nlohmann::json facts = {{"version", version()},   {"cpu", cpu.name},
-                          {"cores", cpu.cores},     {"features", cpu.features},
-                          {"cpu_path", cpu_path()}, {"compiler", __VERSION__},
-                          {"cuda", cuda_build()},   {"mpi", dist::mpi_build()}};
+  nlohmann::json facts = {
+      {"version", version()},     {"cpu", cpu.name},          {"cores", cpu.cores},
+      {"features", cpu.features}, {"cpu_path", cpu_path()},   {"compiler", __VERSION__},
+      {"cuda", cuda_build()},     {"mpi", dist::mpi_build()}, {"nccl", dist::nccl_build()}};
   facts["cuda_devices"] = cuda_devices(facts);
   return facts;
 }

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "device/peak_memory.h"
+#include "device_options.h"
 #include "eval/examiners.h"
 #include "io/json.h"
 #include "io/tensors.h"
@@ -30,6 +31,7 @@ struct Options {
   std::optional<u64> seed;
   std::string precision;
   std::string device = "cpu";
+  std::string rank_sums = "auto";
   int threads = 0;
   RankOptions ranks;
 };
@@ -44,7 +46,7 @@ class Listener : public train::Observer {
 // where to train; "auto" says why not on a device
 DeviceChoice device_of(const Options& options, const dist::World& world) {
   std::string reason;
-  const DeviceChoice choice = device_from(options.device, &reason);
+  const DeviceChoice choice = device_of_rank(options.device, &reason);
   if (!reason.empty() && world.rank() == 0) {
     std::cerr << "orrery: training on the CPU: " << reason << "\n";
   }
@@ -198,6 +200,7 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
   run.init = options.init;
   run.init_optimiser = options.init_optimiser;
   run.init_encoder = options.init_encoder;
+  run.sums = dist::sums_by_from(options.rank_sums);
   // with --json only the one object goes to standard output
   std::ostream silent(nullptr);
   std::ostream& out = world.rank() != 0 ? silent : options.json ? std::cerr : std::cout;
@@ -297,7 +300,7 @@ void add_train(CLI::App& app, int& result) {
   verb->add_option(
           "--device", options->device,
           "where to train: cpu, cuda, cuda:N, or auto (CUDA where it can be used); a run may "
-          "go on on another")
+          "go on on another; under mpirun, cuda spreads the ranks of a machine over its devices")
       ->capture_default_str();
   verb->add_option("--precision", options->precision,
                    "of products: f32, or bf16 with weights, gradients and losses in f32")
@@ -306,6 +309,11 @@ void add_train(CLI::App& app, int& result) {
   verb->add_option("--threads", options->threads, "threads; 0: all cores")
       ->check(CLI::NonNegativeNumber);
   options->ranks.add_to(*verb);
+  verb->add_option("--rank-sums", options->rank_sums,
+                   "under mpirun, on CUDA devices: how ranks add up; nccl (a device for each), "
+                   "host (any MPI), or auto: nccl where it can be used")
+      ->check(CLI::IsMember({"auto", "nccl", "host"}))
+      ->capture_default_str();
   verb->add_flag("--json", options->json, "print one JSON object");
   verb->callback([options, &result] { train_model(*options, result); });
 }

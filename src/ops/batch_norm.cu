@@ -57,6 +57,96 @@ __global__ void batch_norm_kernel(View<const float, 2> x, const float* gain, con
   running_var[d] = (1.0f - momentum) * running_var[d] + momentum * var * (count / (count - 1.0f));
 }
 
+// The same in steps, between which processes add up what their parts of the batch give. Each row
+// has its share of 1, so that sums over parts are means over the batch.
+
+__global__ void column_means_kernel(View<const float, 2> x, float row_share, float* mean) {
+  __shared__ float shared[kColumnWarps][kWarp];
+  const i64 rows = x.size(0), dim = x.size(1);
+  const i64 first = threadIdx.x / kWarp;
+  const i64 d = static_cast<i64>(blockIdx.x) * kWarp + threadIdx.x % kWarp;
+  float sum = 0;
+  for (i64 r = first; d < dim && r < rows; r += kColumnWarps) sum += x.data()[r * dim + d];
+  sum = column_sum(sum, shared);
+  if (d < dim && first == 0) mean[d] = sum * row_share;
+}
+
+__global__ void column_variances_kernel(View<const float, 2> x, float row_share, const float* mean,
+                                        float* variance) {
+  __shared__ float shared[kColumnWarps][kWarp];
+  const i64 rows = x.size(0), dim = x.size(1);
+  const i64 first = threadIdx.x / kWarp;
+  const i64 d = static_cast<i64>(blockIdx.x) * kWarp + threadIdx.x % kWarp;
+  float squares = 0;
+  for (i64 r = first; d < dim && r < rows; r += kColumnWarps) {
+    const float deviation = x.data()[r * dim + d] - mean[d];
+    squares = fmaf(deviation, deviation, squares);
+  }
+  squares = column_sum(squares, shared);
+  if (d < dim && first == 0) variance[d] = squares * row_share;
+}
+
+// rstd holds the variance and becomes its namesake; `unbiased` is rows / (rows - 1) of the batch
+__global__ void normalise_kernel(View<const float, 2> x, const float* gain, const float* bias,
+                                 float eps, float momentum, float unbiased, float* running_mean,
+                                 float* running_var, float* y, const float* mean, float* rstd) {
+  const i64 rows = x.size(0), dim = x.size(1);
+  const i64 first = threadIdx.x / kWarp;
+  const i64 d = static_cast<i64>(blockIdx.x) * kWarp + threadIdx.x % kWarp;
+  const bool there = d < dim;
+  const float var = there ? rstd[d] : 0.0f;
+  __syncthreads();  // every warp has read it
+  if (!there) return;
+  const float mu = mean[d], scale = 1.0f / sqrtf(var + eps);
+  const float times = gain[d], plus = bias[d];
+  for (i64 r = first; r < rows; r += kColumnWarps) {
+    y[r * dim + d] = fmaf((x.data()[r * dim + d] - mu) * scale, times, plus);
+  }
+  if (first != 0) return;
+  rstd[d] = scale;
+  running_mean[d] = (1.0f - momentum) * running_mean[d] + momentum * mu;
+  running_var[d] = (1.0f - momentum) * running_var[d] + momentum * var * unbiased;
+}
+
+// means [2, dim]: of dy, and of dy * n
+__global__ void slope_means_kernel(View<const float, 2> x, float row_share, const float* mean,
+                                   const float* rstd, const float* dy, float* means, float* dgain,
+                                   float* dbias) {
+  __shared__ float shared[kColumnWarps][kWarp];
+  const i64 rows = x.size(0), dim = x.size(1);
+  const i64 first = threadIdx.x / kWarp;
+  const i64 d = static_cast<i64>(blockIdx.x) * kWarp + threadIdx.x % kWarp;
+  const bool there = d < dim;
+  const float mu = there ? mean[d] : 0.0f, scale = there ? rstd[d] : 0.0f;
+  float part = 0, part_n = 0;
+  for (i64 r = first; there && r < rows; r += kColumnWarps) {
+    const float slope = dy[r * dim + d];
+    part += slope;
+    part_n = fmaf(slope, (x.data()[r * dim + d] - mu) * scale, part_n);
+  }
+  const float sum = column_sum(part, shared);
+  const float sum_n = column_sum(part_n, shared);
+  if (!there || first != 0) return;
+  means[d] = sum * row_share;
+  means[dim + d] = sum_n * row_share;
+  dgain[d] += sum_n;
+  dbias[d] += sum;
+}
+
+__global__ void normalise_backward_kernel(View<const float, 2> x, const float* gain,
+                                          const float* mean, const float* rstd, const float* dy,
+                                          const float* means, float* dx) {
+  const i64 rows = x.size(0), dim = x.size(1);
+  const i64 d = static_cast<i64>(blockIdx.x) * kWarp + threadIdx.x % kWarp;
+  if (d >= dim) return;
+  const float mu = mean[d], scale = rstd[d], factor = gain[d] * scale;
+  const float mean_dy = means[d], mean_dy_n = means[dim + d];
+  for (i64 r = threadIdx.x / kWarp; r < rows; r += kColumnWarps) {
+    const float n = (x.data()[r * dim + d] - mu) * scale;
+    dx[r * dim + d] = factor * (dy[r * dim + d] - mean_dy - n * mean_dy_n);
+  }
+}
+
 // dx may be dy: a value is read by the thread that writes it
 __global__ void batch_norm_backward_kernel(View<const float, 2> x, const float* gain,
                                            const float* mean, const float* rstd, const float* dy,
@@ -122,9 +212,21 @@ void batch_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,
                 View<const float, 1> bias, float eps, float momentum, View<float, 1> running_mean,
                 View<float, 1> running_var, View<float, 2> y, View<float, 1> mean,
                 View<float, 1> rstd, const BatchShare& share) {
-  must_be_whole("batch_norm", share);
-  launch(ctx, column_blocks("batch_norm", x.size(1)), batch_norm_kernel, x, gain.data(),
-         bias.data(), eps, momentum, running_mean.data(), running_var.data(), y.data(), mean.data(),
+  const Launch columns = column_blocks("batch_norm", x.size(1));
+  if (share.sums == nullptr) {
+    launch(ctx, columns, batch_norm_kernel, x, gain.data(), bias.data(), eps, momentum,
+           running_mean.data(), running_var.data(), y.data(), mean.data(), rstd.data());
+    return;
+  }
+  const auto rows = static_cast<float>(share.whole(x.size(0)));
+  const float row_share = 1.0f / rows;
+  launch(ctx, columns, column_means_kernel, x, row_share, mean.data());
+  share.sums->add_up(mean);
+  // rstd holds the variance until it is known of the whole batch
+  launch(ctx, columns, column_variances_kernel, x, row_share, mean.data(), rstd.data());
+  share.sums->add_up(rstd);
+  launch(ctx, columns, normalise_kernel, x, gain.data(), bias.data(), eps, momentum,
+         rows / (rows - 1.0f), running_mean.data(), running_var.data(), y.data(), mean.data(),
          rstd.data());
 }
 
@@ -132,9 +234,22 @@ void batch_norm_backward(Context& ctx, View<const float, 2> x, View<const float,
                          View<const float, 1> mean, View<const float, 1> rstd,
                          View<const float, 2> dy, View<float, 2> dx, View<float, 1> dgain,
                          View<float, 1> dbias, const BatchShare& share) {
-  must_be_whole("batch_norm_backward", share);
-  launch(ctx, column_blocks("batch_norm_backward", x.size(1)), batch_norm_backward_kernel, x,
-         gain.data(), mean.data(), rstd.data(), dy.data(), dx.data(), dgain.data(), dbias.data());
+  const i64 dim = x.size(1);
+  const Launch columns = column_blocks("batch_norm_backward", dim);
+  if (share.sums == nullptr) {
+    launch(ctx, columns, batch_norm_backward_kernel, x, gain.data(), mean.data(), rstd.data(),
+           dy.data(), dx.data(), dgain.data(), dbias.data());
+    return;
+  }
+  const View<float, 1> means(reinterpret_cast<float*>(ctx.shared_scratch(
+                                 static_cast<std::size_t>(2 * dim) * sizeof(float))),
+                             {2 * dim});
+  const float row_share = 1.0f / static_cast<float>(share.whole(x.size(0)));
+  launch(ctx, columns, slope_means_kernel, x, row_share, mean.data(), rstd.data(), dy.data(),
+         means.data(), dgain.data(), dbias.data());
+  share.sums->add_up(means);
+  launch(ctx, columns, normalise_backward_kernel, x, gain.data(), mean.data(), rstd.data(),
+         dy.data(), means.data(), dx.data());
 }
 
 void batch_norm_apply(Context& ctx, View<const float, 2> x, View<const float, 1> gain,

@@ -18,8 +18,7 @@ namespace orrery {
 //   mean, rstd   written, for the backward
 //   share        which rows of the batch x holds; the batch has at least 2
 //
-// With a share, mean and var are of all rows of the batch, so every process finds the same ones. (A
-// CUDA device takes whole batches only.)
+// With a share, mean and var are of all rows of the batch, so every process finds the same ones.
 //
 // steady: sums over rows are taken in pieces of a fixed size
 void batch_norm(Context& ctx, View<const float, 2> x, View<const float, 1> gain,

@@ -1,6 +1,5 @@
 #pragma once
 
-#include "base/error.h"
 #include "base/types.h"
 #include "tensor/view.h"
 
@@ -28,10 +27,5 @@ struct BatchShare {
   // the same share when every row stands for several
   BatchShare times(i64 each) const { return {sums, first * each, count * each}; }
 };
-
-// Throws: `operation` has been asked for a part of a batch where it knows whole ones only.
-inline void must_be_whole(const char* operation, const BatchShare& share) {
-  check(share.sums == nullptr, operation, ": a CUDA device takes whole batches, a part came");
-}
 
 }  // namespace orrery

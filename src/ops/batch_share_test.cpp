@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <functional>
-#include <mutex>
 #include <condition_variable>
+#include <mutex>
+#include <span>
 #include <thread>
 
 #include "ops/batch_norm.h"
@@ -53,26 +54,39 @@ class Meeting {
   int round_ = 0;
 };
 
+// One of them; its context's values go to the meeting by way of the host.
 class Member : public BatchSums {
  public:
-  Member(Meeting& meeting, std::size_t number) : meeting_(meeting), number_(number) {}
-  void add_up(View<float, 1> values) override { meeting_.add_up(number_, values); }
-  void add_up(View<double, 1> values) override { meeting_.add_up(number_, values); }
+  Member(Context& ctx, Meeting& meeting, std::size_t number)
+      : ctx_(ctx), meeting_(meeting), number_(number) {}
+  void add_up(View<float, 1> values) override { meet(values); }
+  void add_up(View<double, 1> values) override { meet(values); }
 
  private:
+  template <typename T>
+  void meet(View<T, 1> values) {
+    std::vector<T> here(static_cast<std::size_t>(values.numel()));
+    ctx_.download(here.data(), values.data(), here.size() * sizeof(T));
+    meeting_.add_up(number_, View<T, 1>(here.data(), values.sizes()));
+    ctx_.upload(values.data(), here.data(), here.size() * sizeof(T));
+    ctx_.synchronize();
+  }
+
+  Context& ctx_;
   Meeting& meeting_;
   std::size_t number_;
 };
 
-// body(ctx, share, rows) in one thread for each part of a batch, parts of unlike size
-void in_parts(i64 batch, const std::vector<i64>& ends,
+// body(ctx, share, rows) in one thread for each part of a batch, parts of unlike size, each with a
+// context of the device of `like`
+void in_parts(const Context& like, i64 batch, const std::vector<i64>& ends,
               const std::function<void(Context&, const BatchShare&, i64 rows)>& body) {
   Meeting meeting(ends.size());
   std::vector<std::thread> threads;
   for (std::size_t part = 0; part < ends.size(); ++part) {
     threads.emplace_back([&, part] {
-      Context ctx({.threads = 1});
-      Member member(meeting, part);
+      Context ctx({.threads = 1, .where = {like.device(), like.device_index()}});
+      Member member(ctx, meeting, part);
       const i64 first = part == 0 ? 0 : ends[part - 1];
       body(ctx, {&member, first, batch}, ends[part] - first);
     });
@@ -80,48 +94,57 @@ void in_parts(i64 batch, const std::vector<i64>& ends,
   for (auto& thread : threads) thread.join();
 }
 
+// BatchNorm of rows there and back, and all that it leaves.
 struct Norm {
   i64 dim;
-  std::vector<float> gain = random_values(dim, 2, 0.2f, 1.0f), bias = random_values(dim, 3);
-  std::vector<float> running_mean = random_values(dim, 4);
-  std::vector<float> running_var = random_values(dim, 5, 0.1f, 1.0f);
-  std::vector<float> mean = std::vector<float>(gain.size()), rstd = mean, dgain = mean,
-                     dbias = mean;
+  std::vector<float> y, dx, mean, rstd, running_mean, running_var, dgain, dbias;
 
-  void run(Context& ctx, const BatchShare& share, View<const float, 2> x, View<const float, 2> dy,
-           View<float, 2> y, View<float, 2> dx) {
-    batch_norm(ctx, x, view1(gain), view1(bias), 1e-5f, 0.1f, view1(running_mean),
-               view1(running_var), y, view1(mean), view1(rstd), share);
-    batch_norm_backward(ctx, x, view1(gain), view1(mean), view1(rstd), dy, dx, view1(dgain),
-                        view1(dbias), share);
+  void run(Context& ctx, const BatchShare& share, std::span<const float> x_rows,
+           std::span<const float> dy_rows) {
+    const auto rows = static_cast<i64>(x_rows.size());
+    Buffer<float> x(ctx, x_rows), dy(ctx, dy_rows), to(ctx, rows), slopes(ctx, rows);
+    Buffer<float> gain(ctx, random_values(dim, 2, 0.2f, 1.0f)), bias(ctx, random_values(dim, 3));
+    Buffer<float> running_to(ctx, random_values(dim, 4));
+    Buffer<float> running_var_to(ctx, random_values(dim, 5, 0.1f, 1.0f));
+    Buffer<float> mean_to(ctx, dim), rstd_to(ctx, dim), dgain_to(ctx, dim), dbias_to(ctx, dim);
+    batch_norm(ctx, x.rows(dim), gain.flat(), bias.flat(), 1e-5f, 0.1f, running_to.flat(),
+               running_var_to.flat(), to.rows(dim), mean_to.flat(), rstd_to.flat(), share);
+    batch_norm_backward(ctx, x.rows(dim), gain.flat(), mean_to.flat(), rstd_to.flat(), dy.rows(dim),
+                        slopes.rows(dim), dgain_to.flat(), dbias_to.flat(), share);
+    y = to.values();
+    dx = slopes.values();
+    mean = mean_to.values();
+    rstd = rstd_to.values();
+    running_mean = running_to.values();
+    running_var = running_var_to.values();
+    dgain = dgain_to.values();
+    dbias = dbias_to.values();
   }
 };
 
-TEST(BatchShareOf, BatchNormOverPartsIsThatOfTheBatch) {
+TEST_ON_EVERY_BACKEND(BatchShareOf, BatchNormOverPartsIsThatOfTheBatch) {
   const i64 batch = 130, dim = 37;
-  auto x = random_values(batch * dim, 1, 1.0f, 2.0f), dy = random_values(batch * dim, 6);
-  const auto rows_of = [&](std::vector<float>& values, i64 first, i64 rows) {
-    return View<float, 2>(values.data() + first * dim, {rows, dim});
-  };
-  std::vector<float> y(x.size()), dx(x.size()), shared_y(x.size()), shared_dx(x.size());
+  const auto x = random_values(batch * dim, 1, 1.0f, 2.0f), dy = random_values(batch * dim, 6);
   Norm whole{dim};
-  Context ctx({.threads = 2});
-  whole.run(ctx, {}, rows_of(x, 0, batch), rows_of(dy, 0, batch), rows_of(y, 0, batch),
-            rows_of(dx, 0, batch));
+  whole.run(ctx, {}, x, dy);
 
   std::mutex mutex;
   std::vector<Norm> parts;
-  in_parts(batch, {1, 70, 130}, [&](Context& own, const BatchShare& share, i64 rows) {
+  std::vector<float> y(x.size()), dx(x.size());
+  in_parts(ctx, batch, {1, 70, 130}, [&](Context& own, const BatchShare& share, i64 rows) {
     Norm part{dim};
-    part.run(own, share, rows_of(x, share.first, rows), rows_of(dy, share.first, rows),
-             rows_of(shared_y, share.first, rows), rows_of(shared_dx, share.first, rows));
+    const auto begin = static_cast<std::size_t>(share.first * dim);
+    const auto count = static_cast<std::size_t>(rows * dim);
+    part.run(own, share, std::span(x).subspan(begin, count), std::span(dy).subspan(begin, count));
     const std::lock_guard lock(mutex);
+    std::copy(part.y.begin(), part.y.end(), y.begin() + share.first * dim);
+    std::copy(part.dx.begin(), part.dx.end(), dx.begin() + share.first * dim);
     parts.push_back(part);
   });
   // sums of 130 values of size 2 in another order: each is within 130 * 2^-24 = 8e-6 relatively,
   // and what is computed of means no worse
-  EXPECT_LE(max_difference(shared_y, y), 1e-5);
-  EXPECT_LE(max_difference(shared_dx, dx), 1e-5);
+  EXPECT_LE(max_difference(y, whole.y), 1e-5);
+  EXPECT_LE(max_difference(dx, whole.dx), 1e-5);
   std::vector<float> dgain(whole.dgain.size()), dbias(whole.dbias.size());
   for (const Norm& part : parts) {
     EXPECT_LE(max_difference(part.running_mean, whole.running_mean), 1e-6);
@@ -140,41 +163,47 @@ TEST(BatchShareOf, BatchNormOverPartsIsThatOfTheBatch) {
   EXPECT_LE(max_difference(dbias, whole.dbias), 1e-4);
 }
 
-TEST(BatchShareOf, SigregOverPartsIsThatOfTheBatch) {
+TEST_ON_EVERY_BACKEND(BatchShareOf, SigregOverPartsIsThatOfTheBatch) {
   const i64 time = 3, batch = 33, dim = 6, projections = 50;
   // [batch, time, dim], as latents lie
-  auto z = random_values(time * batch * dim, 1, 1.5f, 0.3f);
-  const auto directions = random_values(dim * projections, 2);
-  const auto rows_of = [&](std::vector<float>& values, i64 first, i64 rows) {
-    return View<float, 3>(values.data() + first * time * dim, {rows, time, dim}).transposed(0, 1);
+  const auto z = random_values(time * batch * dim, 1, 1.5f, 0.3f);
+  const auto drawn = random_values(dim * projections, 2);
+  struct Found {
+    double loss;
+    std::vector<float> statistics, dz;
   };
-  const auto run = [&](Context& ctx, const BatchShare& share, i64 rows, std::vector<float>& dz,
-                       std::vector<float>& statistics) {
-    return sigreg(ctx, {}, rows_of(z, share.first, rows),
-                  View<const float, 2>(directions.data(), {dim, projections}),
-                  View<float, 2>(statistics.data(), {time, projections}),
-                  rows_of(dz, share.first, rows), share);
+  const auto run = [&](Context& own, const BatchShare& share, i64 rows) {
+    const auto some = std::span(z).subspan(static_cast<std::size_t>(share.first * time * dim),
+                                           static_cast<std::size_t>(rows * time * dim));
+    Buffer<float> latents(own, some), slopes(own, rows * time * dim), directions(own, drawn);
+    Buffer<float> statistics(own, time * projections);
+    Buffer<double> loss(own, 1);
+    const auto by_time = [&](Buffer<float>& values) {
+      return values.view<3>({rows, time, dim}).transposed(0, 1);
+    };
+    sigreg(own, {}, by_time(latents), directions.rows(projections), statistics.rows(projections),
+           by_time(slopes), loss.flat(), share);
+    return Found{loss.values()[0], statistics.values(), slopes.values()};
   };
-  std::vector<float> dz(z.size()), shared_dz(z.size());
-  std::vector<float> statistics(static_cast<std::size_t>(time * projections));
-  Context ctx({.threads = 2});
-  const double loss = run(ctx, {}, batch, dz, statistics);
+  const Found whole = run(ctx, {}, batch);
   std::mutex mutex;
   std::vector<double> losses;
-  in_parts(batch, {10, 11, 33}, [&](Context& own, const BatchShare& share, i64 rows) {
-    std::vector<float> found(statistics.size());
-    const double part_loss = run(own, share, rows, shared_dz, found);
+  std::vector<float> dz(z.size());
+  in_parts(ctx, batch, {10, 11, 33}, [&](Context& own, const BatchShare& share, i64 rows) {
+    const Found part = run(own, share, rows);
     const std::lock_guard lock(mutex);
-    losses.push_back(part_loss);
+    losses.push_back(part.loss);
+    std::copy(part.dz.begin(), part.dz.end(), dz.begin() + share.first * time * dim);
     // batch times squares of means that are good to 1e-7
-    EXPECT_LE(max_difference(found, statistics), 1e-7 * static_cast<double>(batch + 2));
+    EXPECT_LE(max_difference(part.statistics, whole.statistics),
+              1e-7 * static_cast<double>(batch + 2));
   });
-  for (const double part_loss : losses) {
-    EXPECT_EQ(part_loss, losses[0]);
-    EXPECT_NEAR(part_loss, loss, 1e-7 * static_cast<double>(batch + 2));
+  for (const double loss : losses) {
+    EXPECT_EQ(loss, losses[0]);
+    EXPECT_NEAR(loss, whole.loss, 1e-7 * static_cast<double>(batch + 2));
   }
   // what means that are good to 1e-7 change in a gradient: times 2 sum_k w_k t_k < 4, over time
-  EXPECT_LE(max_difference(shared_dz, dz), 4e-7 / static_cast<double>(time));
+  EXPECT_LE(max_difference(dz, whole.dz), 4e-7 / static_cast<double>(time));
 }
 
 TEST(BatchShareOf, DropoutMasksArePartsOfTheBatchs) {
@@ -212,13 +241,12 @@ TEST(BatchShareOf, DropoutMasksArePartsOfTheBatchs) {
 TEST(BatchShareOf, RefusesRowsBeyondTheBatch) {
   Context ctx({.threads = 1});
   Meeting meeting(1);
-  Member alone(meeting, 0);
+  Member alone(ctx, meeting, 0);
   Norm norm{4};
-  std::vector<float> x(12), y(12);
-  const View<float, 2> rows(x.data(), {3, 4}), out(y.data(), {3, 4});
-  EXPECT_THROW(norm.run(ctx, {&alone, 2, 4}, rows, rows, out, out), Error);
-  EXPECT_THROW(norm.run(ctx, {&alone, 0, 1}, rows, rows, out, out), Error);
-  EXPECT_NO_THROW(norm.run(ctx, {&alone, 0, 3}, rows, rows, out, out));
+  const std::vector<float> rows(12);
+  EXPECT_THROW(norm.run(ctx, {&alone, 2, 4}, rows, rows), Error);
+  EXPECT_THROW(norm.run(ctx, {&alone, 0, 1}, rows, rows), Error);
+  EXPECT_NO_THROW(norm.run(ctx, {&alone, 0, 3}, rows, rows));
 }
 
 }  // namespace

@@ -143,18 +143,43 @@ __global__ void centre_kernel(View<const T, 3> x, const double* mean, bool add,
   to(g, m, d) = old + static_cast<double>(x(g, m, d)) - mean[g * width + d];
 }
 
+void add_up(BatchSums* sums, View<double, 1> values) {
+  if (sums != nullptr) sums->add_up(values);
+}
+
+template <typename T>
+void mean_over_members(Context& ctx, const char* name, View<const T, 3> x, const Over& over,
+                       View<double, 2> mean) {
+  launch(ctx, one_thread_each(name, mean.numel()), mean_members_kernel<T>, x, over.members,
+         mean.data());
+  add_up(over.sums, mean.flat());
+}
+
 template <typename T>
 void centre(Context& ctx, const char* name, View<const T, 3> x, const Over& over,
             View<double, 2> mean, bool add, View<double, 3> to) {
-  check(over.sums == nullptr, name, ": a CUDA device takes whole batches, a part came");
   if (x.numel() == 0) return;
-  launch(ctx, one_thread_each(name, mean.numel()), mean_members_kernel<T>, x, over.members,
-         mean.data());
+  mean_over_members(ctx, name, x, over, mean);
   launch(ctx, one_thread_each(name, x.numel()), centre_kernel<T>, x,
          static_cast<const double*>(mean.data()), add, to);
 }
 
-// a thread has one number of a group
+// a thread has one number of a group: the squares of its members' distances from their mean
+__global__ void squares_of_members_kernel(View<const double, 3> c, const double* mean,
+                                          double* square) {
+  const i64 width = c.size(2);
+  const i64 i = thread_index();
+  if (i >= c.size(0) * width) return;
+  const i64 g = i / width, d = i % width;
+  double sum = 0;
+  for (i64 m = 0; m < c.size(1); ++m) {
+    const double away = c(g, m, d) - mean[i];
+    sum += away * away;
+  }
+  square[i] = sum;
+}
+
+// a thread has one number of a group; misses holds the squares and becomes its namesake
 __global__ void spread_kernel(View<const double, 3> c, const double* mean, double members,
                               double weight, double count, View<double, 3> dc, double* misses) {
   constexpr double kFloor = 1e-4;
@@ -162,12 +187,7 @@ __global__ void spread_kernel(View<const double, 3> c, const double* mean, doubl
   const i64 i = thread_index();
   if (i >= c.size(0) * width) return;
   const i64 g = i / width, d = i % width;
-  double square = 0;
-  for (i64 m = 0; m < c.size(1); ++m) {
-    const double away = c(g, m, d) - mean[i];
-    square += away * away;
-  }
-  const double deviation = sqrt(square / (members - 1) + kFloor);
+  const double deviation = sqrt(misses[i] / (members - 1) + kFloor);
   const bool counts = deviation < 1.0;
   misses[i] = counts ? 1.0 - deviation : 0.0;
   if (!counts) return;
@@ -191,6 +211,14 @@ __global__ void covariance_kernel(View<const double, 3> c, double members, doubl
     covariance[i] = sum;
   }
   sum = block_sum(sum * sum);
+  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+}
+
+// the blocks' parts of a sum of squares
+__global__ void square_parts_kernel(const double* values, i64 count, double* parts) {
+  double sum = 0;
+  for (i64 i = sum_begin(); i < count; i += sum_stride()) sum += values[i] * values[i];
+  sum = block_sum(sum);
   if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
@@ -286,10 +314,11 @@ void add_centred(Context& ctx, View<const double, 3> x, const Over& over, View<d
 void spread_term(Context& ctx, View<const double, 3> c, const Over& over, double weight,
                  View<double, 3> dc, View<double, 2> mean, View<double, 2> square,
                  View<double, 1> value) {
-  check(over.sums == nullptr, "spread_term: a CUDA device takes whole batches, a part came");
   const double count = over.groups * static_cast<double>(c.size(2));
-  launch(ctx, one_thread_each("spread_term", mean.numel()), mean_members_kernel<double>, c,
-         over.members, mean.data());
+  mean_over_members(ctx, "spread_term", c, over, mean);
+  launch(ctx, one_thread_each("spread_term", mean.numel()), squares_of_members_kernel, c,
+         static_cast<const double*>(mean.data()), square.data());
+  add_up(over.sums, square.flat());
   launch(ctx, one_thread_each("spread_term", mean.numel()), spread_kernel, c,
          static_cast<const double*>(mean.data()), over.members, weight, count, dc, square.data());
   finish_value(ctx, "spread_term", square.data(), square.numel(), count, false, value);
@@ -297,7 +326,6 @@ void spread_term(Context& ctx, View<const double, 3> c, const Over& over, double
 
 void covariance_term(Context& ctx, View<const double, 3> c, const Over& over, double weight,
                      View<double, 3> dc, View<double, 2>, View<double, 1> value) {
-  check(over.sums == nullptr, "covariance_term: a CUDA device takes whole batches, a part came");
   const i64 width = c.size(2), groups = c.size(0);
   const double pairs = static_cast<double>(width) * static_cast<double>(width - 1);
   // without pairs nothing is summed, and 0 / 1 is 0
@@ -315,8 +343,14 @@ void covariance_term(Context& ctx, View<const double, 3> c, const Over& over, do
     const i64 here = (end - first) * width * width;
     launch(ctx, one_thread_each("covariance_term", here), covariance_kernel, some, over.members,
            covariance, parts);
-    finish_value(ctx, "covariance_term", parts, blocks_for(here, kThreads), count, first > 0,
-                 value);
+    i64 part_count = blocks_for(here, kThreads);
+    if (over.sums != nullptr) {
+      over.sums->add_up(View<double, 1>(covariance, {here}));
+      part_count = sum_blocks(here);
+      launch(ctx, {"covariance_term", dim3(static_cast<unsigned>(part_count)), dim3(kThreads)},
+             square_parts_kernel, static_cast<const double*>(covariance), here, parts);
+    }
+    finish_value(ctx, "covariance_term", parts, part_count, count, first > 0, value);
     launch(ctx, one_thread_each("covariance_term", some.numel()), covariance_slopes_kernel, some,
            static_cast<const double*>(covariance), factor, dc.slice(0, first, end));
   }

@@ -35,7 +35,7 @@ void straightening_term(Context& ctx, View<const float, 3> z, const LatentTerm& 
 // strides.
 struct Over {
   double groups, members;  // of the whole batch
-  BatchSums* sums;         // none: all members are here (always so on a CUDA device)
+  BatchSums* sums;         // none: all members are here
 };
 
 // to = x minus its mean over the members; mean [groups, D] scratch

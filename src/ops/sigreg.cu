@@ -77,9 +77,16 @@ __global__ void unit_kernel(View<const float, 2> directions, float* unit) {
 //
 // h [time, batch, projections] receives the projections and then, when asked, slope * d statistic /
 // d h. Shared memory: sums of cosines and sines, [warps][knots][2][32].
+//
+// Where processes have parts of the batch there are two kernels, one to the means that its rows add
+// to, [time][knots but the first][2][projections], and one from there on, when they are added up.
+enum class Steps { all, to_means, from_means };
+
+// `whole` is the rows of the batch, of which z holds some
+template <Steps kSteps>
 __global__ void statistics_kernel(Knots knots, View<const float, 3> z, const float* unit,
-                                  i64 projections, float slope, bool with_slope, float* h,
-                                  float* statistics) {
+                                  i64 projections, i64 whole, float slope, bool with_slope,
+                                  float* h, float* means, float* statistics) {
   float* const sums = dynamic_shared<float>();
   const i64 batch = z.size(1), dim = z.size(2);
   const int lane = static_cast<int>(threadIdx.x % kWarp);
@@ -98,7 +105,8 @@ __global__ void statistics_kernel(Knots knots, View<const float, 3> z, const flo
   float* const column = h + t * batch * projections + m;
   // four rows at once share what is read of the directions
   constexpr int kRows = 4;
-  for (i64 first = warp; there && first < batch; first += kRows * kWarps) {
+  const i64 projected = kSteps == Steps::from_means ? 0 : batch;
+  for (i64 first = warp; there && first < projected; first += kRows * kWarps) {
     float value[kRows] = {};
     const float* from[kRows];
 #pragma unroll
@@ -131,16 +139,32 @@ __global__ void statistics_kernel(Knots knots, View<const float, 3> z, const flo
   __syncthreads();
 
   // means over the batch: how far the cosines' miss phi, and the sines', in the place of warp 0's
-  const float share = 1.0f / static_cast<float>(batch);
+  const float share = 1.0f / static_cast<float>(whole);
   for (int k = 1 + warp; k < count; k += kWarps) {
-    float cosines = 0, sines = 0;
-    for (int w = 0; w < kWarps; ++w) {
-      cosines += sum_of(w, k)[0];
-      sines += sum_of(w, k)[kWarp];
+    float* const mean = means + (t * (count - 1) + k - 1) * 2 * projections + m;
+    float cosine = 0, sine = 0;
+    if constexpr (kSteps == Steps::from_means) {
+      cosine = there ? mean[0] : 0.0f;
+      sine = there ? mean[projections] : 0.0f;
+    } else {
+      float cosines = 0, sines = 0;
+      for (int w = 0; w < kWarps; ++w) {
+        cosines += sum_of(w, k)[0];
+        sines += sum_of(w, k)[kWarp];
+      }
+      cosine = cosines * share;
+      sine = sines * share;
     }
-    sum_of(0, k)[0] = cosines * share - knots.phi[k];
-    sum_of(0, k)[kWarp] = sines * share;
+    if constexpr (kSteps == Steps::to_means) {
+      if (!there) continue;
+      mean[0] = cosine;
+      mean[projections] = sine;
+    } else {
+      sum_of(0, k)[0] = cosine - knots.phi[k];
+      sum_of(0, k)[kWarp] = sine;
+    }
   }
+  if constexpr (kSteps == Steps::to_means) return;
   __syncthreads();
 
   if (warp == 0 && there) {
@@ -149,7 +173,7 @@ __global__ void statistics_kernel(Knots knots, View<const float, 3> z, const flo
       const float miss = sum_of(0, k)[0], sine = sum_of(0, k)[kWarp];
       statistic = fmaf(knots.weight[k], fmaf(miss, miss, sine * sine), statistic);
     }
-    statistics[t * projections + m] = statistic * static_cast<float>(batch);
+    statistics[t * projections + m] = statistic * static_cast<float>(whole);
   }
   if (!with_slope || !there) return;
   for (i64 row = warp; row < batch; row += kWarps) {
@@ -232,20 +256,31 @@ void draw_directions(Context& ctx, u64 seed, View<const u64, 1> stream, View<flo
 void sigreg(Context& ctx, const SigregSettings& settings, View<const float, 3> z,
             View<const float, 2> directions, View<float, 2> statistics, View<float, 3> dz,
             View<double, 1> loss, const BatchShare& share) {
-  must_be_whole("sigreg", share);
   const i64 time = z.size(0), batch = z.size(1), dim = z.size(2), projections = directions.size(1);
+  const bool parts = share.sums != nullptr;
+  const i64 mean_count = parts ? time * (settings.knots - 1) * 2 * projections : 0;
   auto* unit = reinterpret_cast<float*>(ctx.shared_scratch(
-      static_cast<std::size_t>((dim + time * batch) * projections) * sizeof(float)));
+      static_cast<std::size_t>((dim + time * batch) * projections + mean_count) * sizeof(float)));
   float* h = unit + dim * projections;
+  const View<float, 1> means(h + time * batch * projections, {mean_count});
   const unsigned groups = blocks_for(projections, kWarp);
   launch(ctx, {"sigreg", dim3(groups), dim3(kThreads)}, unit_kernel, directions, unit);
 
   const auto slope = static_cast<float>(1.0 / static_cast<double>(time * projections));
   const std::size_t shared_bytes =
       static_cast<std::size_t>(kWarps * settings.knots * 2 * kWarp) * sizeof(float);
-  launch(ctx, {"sigreg", dim3(groups, static_cast<unsigned>(time)), dim3(kThreads), shared_bytes},
-         statistics_kernel, knots_of(settings), z, static_cast<const float*>(unit), projections,
-         slope, static_cast<bool>(dz), h, statistics.data());
+  const auto run = [&](auto* kernel) {
+    launch(ctx, {"sigreg", dim3(groups, static_cast<unsigned>(time)), dim3(kThreads), shared_bytes},
+           kernel, knots_of(settings), z, static_cast<const float*>(unit), projections,
+           share.whole(batch), slope, static_cast<bool>(dz), h, means.data(), statistics.data());
+  };
+  if (parts) {
+    run(statistics_kernel<Steps::to_means>);
+    share.sums->add_up(means);
+    run(statistics_kernel<Steps::from_means>);
+  } else {
+    run(statistics_kernel<Steps::all>);
+  }
   launch(ctx, {"sigreg", dim3(1), dim3(kSumThreads)}, mean_kernel,
          static_cast<const float*>(statistics.data()), statistics.numel(), loss.data());
   if (!dz) return;

@@ -27,8 +27,7 @@ struct SigregSettings {
 //   dz           same shape as z, contiguous last dimension: gradient of the loss, stored; may be
 //                empty
 //   share        which rows of the batch z holds: B and the means C and S are the whole batch's, so
-//                every process finds the same statistics and loss, and the dz of its rows. (A CUDA
-//                device takes whole batches only.)
+//                every process finds the same statistics and loss, and the dz of its rows
 //   loss         [1], written
 //
 // steady

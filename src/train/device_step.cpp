@@ -69,7 +69,8 @@ void DeviceStep::add_batch(i64 index, const Batch& batch) {
   }
   const View<const u64, 1> streams = streams_[index];
   draw_directions(ctx_, settings.seed, streams.slice(0, 0, 1), losses.directions());
-  const lewm::PassMode mode{.dropout_seed = settings.seed, .streams = streams.data() + 1};
+  const lewm::PassMode mode{
+      .dropout_seed = settings.seed, .streams = streams.data() + 1, .share = parts_.share};
   lewm::TrainingState& state = parts_.state;
   forward(ctx_, weights.config(), weights.tensors(), state, mode, batch);
   measure(ctx_, settings.losses,
@@ -77,7 +78,8 @@ void DeviceStep::add_batch(i64 index, const Batch& batch) {
            .pred = state.pred(),
            .rolled = state.rolled(),
            .actions = batch.actions,
-           .observations = batch.observations},
+           .observations = batch.observations,
+           .share = parts_.share},
           losses);
   const i64 count = losses.values().numel();
   const View<double, 1> means = results_.slice(0, 0, count);
@@ -85,6 +87,7 @@ void DeviceStep::add_batch(i64 index, const Batch& batch) {
   lewm::backward(ctx_, weights.config(), weights.tensors(), state, losses.gradient(), gradient_);
   if (index + 1 < settings.accumulate) return;
 
+  if (parts_.share.sums != nullptr) parts_.share.sums->add_up(parts_.moments.gradient);
   const View<double, 1> clipped = results_.slice(0, count, count + 2);
   gradient_clip(ctx_, parts_.moments.gradient, 1.0 / static_cast<double>(settings.accumulate),
                 settings.clip, means.slice(0, LossState::kTotalPlace, LossState::kTotalPlace + 1),
@@ -130,6 +133,7 @@ StepReport DeviceStep::run(i64 steps, double lr, i64 batches,
       sent_ = -1;
     }
     ctx_.synchronize();
+    parts_.ranks.check_device();
   }
   parts_.weights.batches_tracked() += parts_.settings.accumulate;
   parts_.weights.touch();

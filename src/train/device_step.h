@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "train/feeder.h"
+#include "train/ranks.h"
 #include "train/settings.h"
 #include "train/working.h"
 
@@ -19,7 +20,9 @@ struct Moments {
 // step (the streams of dropout and of SIGReg's directions, learning rate and bias corrections) is a
 // row of numbers that the captured work fetches from page-locked memory; the gradient is clipped
 // and checked where it lies. The host waits once a batch, while the next one's pixels travel, and
-// reads the report of a few dozen numbers at the end.
+// reads the report of a few dozen numbers at the end. Where ranks share the batches, what they add
+// up is captured with the rest (dist/device_sums.h): the batch's statistics where they are needed,
+// and the gradient as one block before it is clipped.
 class DeviceStep {
  public:
   // What a step works on; all outlive it.
@@ -31,6 +34,8 @@ class DeviceStep {
     lewm::TrainingState& state;
     LossState& losses;
     Feeder& feeder;
+    const Ranks& ranks;
+    BatchShare share;  // of every batch, where ranks share them
   };
   DeviceStep(Context& ctx, const Parts& parts);
 

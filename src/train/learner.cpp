@@ -16,7 +16,7 @@ namespace orrery::train {
 namespace {
 
 // normalised RGB, mean over all pixels of the batch
-std::array<float, 3> mean_colour(View<const u8, 5> pixels, BatchSums* sums) {
+std::array<float, 3> mean_colour(View<const u8, 5> pixels, BatchSums& sums) {
   // bytes of each colour, and how many of each; whole numbers, so exact in any order
   std::array<double, 4> totals = {};
   const i64 count = pixels.numel() / 3;
@@ -24,7 +24,7 @@ std::array<float, 3> mean_colour(View<const u8, 5> pixels, BatchSums* sums) {
     for (std::size_t c = 0; c < 3; ++c) totals[c] += pixels.data()[3 * i + static_cast<i64>(c)];
   }
   totals[3] = static_cast<double>(count);
-  if (sums != nullptr) sums->add_up(View<double, 1>(totals.data(), {4}));
+  sums.add_up(View<double, 1>(totals.data(), {4}));
   std::array<float, 3> colour = {};
   for (std::size_t c = 0; c < 3; ++c) {
     const double mean = totals[c] / (255.0 * totals[3]);
@@ -61,7 +61,7 @@ Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings
     : ctx_(ctx),
       settings_(settings),
       ranks_(ranks),
-      share_(ranks.share_of(settings.batch)),
+      share_(ranks.share_of(ctx, settings.batch)),
       groups_(groups_of(settings, model)),
       weights_(ctx, model),
       optimiser_(weights_.moving.read()),
@@ -72,8 +72,6 @@ Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings
   if (settings.ema_decay > 0) average_.emplace(ctx, model);
   for (const AddedLoss& added : settings.losses.added) added.loss->settle_on(ctx);
   if (ctx.device() == Device::cpu) return;
-  check(ranks.size() == 1, "training: ", ranks.size(),
-        " ranks share this run; a CUDA device trains alone");
   gradient_.settle_on(ctx, optimiser_.gradient);
   m_.settle_on(ctx, optimiser_.m);
   v_.settle_on(ctx, optimiser_.v);
@@ -84,7 +82,9 @@ Learner::Learner(Context& ctx, const lewm::Config& model, const TrainingSettings
                                                m_.view(optimiser_.m), v_.view(optimiser_.v)},
                                               state_,
                                               losses_,
-                                              feeder_});
+                                              feeder_,
+                                              ranks_,
+                                              share_});
 }
 
 std::size_t Learner::device_bytes() const {
@@ -104,7 +104,7 @@ void Learner::begin(BatchSource& source) {
     const bool vectors = weights.config.encoder.of_vectors();
     if (settings_.initialization == "scaled" && !vectors && !learns_dynamics(settings_)) {
       lewm::initialize_scaled(weights, settings_.seed,
-                              mean_colour(source.training_batch(0).pixels, share_.sums));
+                              mean_colour(source.training_batch(0).pixels, ranks_));
     } else {
       lewm::initialize(weights, settings_.seed);
     }
@@ -270,7 +270,7 @@ ValidationReport Learner::validate(BatchSource& source) {
   const WorkingWeights& weights = (average_ ? *average_ : weights_).current(optimiser_.steps);
   return train::validate(ctx_, settings_.losses, settings_.seed, settings_.validation_batches,
                          source, {weights.config(), weights.tensors(), state_, losses_, feeder_},
-                         share_);
+                         share_, &ranks_);
 }
 
 LatentSpread Learner::spread() const {
@@ -278,7 +278,7 @@ LatentSpread Learner::spread() const {
   const std::vector<float> rows = rows_from(ctx_, state_.emb());
   Covariance covariance(width);
   covariance.add({rows.data(), {static_cast<i64>(rows.size()) / width, width}});
-  if (share_.sums != nullptr) covariance.add_up(*share_.sums);
+  covariance.add_up(ranks_);
   return {covariance.mean_std(), covariance.participation_ratio()};
 }
 

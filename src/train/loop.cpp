@@ -64,7 +64,7 @@ class Trainer {
  public:
   Trainer(Context& ctx, const Run& run, BatchSource& source, Observer& observer,
           dist::Lockstep* lockstep)
-      : ranks_(lockstep),
+      : ranks_(lockstep, run.sums),
         run_(run),
         settings_(run.settings),
         source_(source),
@@ -116,6 +116,7 @@ class Trainer {
 
   void start() {
     must_be_one_run();
+    if (!ranks_.notice().empty()) observer_.noticed(ranks_.notice());
     i64 begun = 0;
     if (ranks_.leads()) {
       folder_.emplace(run_.output);

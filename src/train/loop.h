@@ -49,6 +49,8 @@ struct Run {
   // only resumed with the same.
   std::string encoder;
   std::vector<Examiner*> examiners;
+  // how devices of several ranks add up
+  dist::SumsBy sums = dist::SumsBy::automatic;
 };
 
 struct Outcome {

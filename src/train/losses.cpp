@@ -10,7 +10,8 @@ namespace orrery::train {
 
 namespace {
 
-void clear(Context& ctx, View<double, 3> values) {
+template <int Rank>
+void clear(Context& ctx, View<double, Rank> values) {
   // two floats of 0 are a double of 0
   fill(ctx, 0.0f, View<float, 1>(reinterpret_cast<float*>(values.data()), {2 * values.numel()}));
 }
@@ -119,7 +120,7 @@ void measure(Context& ctx, const LossSettings& settings, const LossInputs& in, L
   if (share.sums != nullptr) {
     // of what follows, which every process finds alike, nothing is added up
     for (const auto value : {&LossValues::sigreg, &LossValues::std, &LossValues::cov}) {
-      place_of(value)[0] = 0;
+      clear(ctx, place_of(value));
     }
     share.sums->add_up(state.values_.slice(0, 0, LossState::kTotalPlace));
   }

@@ -27,34 +27,51 @@ BatchPart Ranks::part_of(i64 batch) const {
   return {first, batch * (rank + 1) / ranks - first};
 }
 
-BatchShare Ranks::share_of(i64 batch) {
+BatchShare Ranks::share_of(Context& ctx, i64 batch) {
   if (alone()) return {};
-  return {this, part_of(batch).first, batch};
+  const i64 first = part_of(batch).first;
+  lockstep_->must_agree("the kind of device", name_of(ctx.device()));
+  if (ctx.device() == Device::cpu) return {this, first, batch};
+#if ORRERY_CUDA
+  if (!sums_) {
+    sums_ = dist::device_sums(ctx, *lockstep_, by_, &notice_);
+    ctx_ = &ctx;
+  }
+#endif
+  return {&of_device_, first, batch};
+}
+
+dist::Lockstep& Ranks::together() {
+  if (sums_) {
+    ctx_->synchronize();
+    sums_->check();
+  }
+  return *lockstep_;
 }
 
 void Ranks::add_up(View<float, 1> values) {
-  if (!alone()) lockstep_->sum(span_of(values));
+  if (!alone()) together().sum(span_of(values));
 }
 void Ranks::add_up(View<double, 1> values) {
-  if (!alone()) lockstep_->sum(span_of(values));
+  if (!alone()) together().sum(span_of(values));
 }
 
-bool Ranks::any(bool here) { return alone() ? here : lockstep_->any(here); }
+bool Ranks::any(bool here) { return alone() ? here : together().any(here); }
 
 void Ranks::take_from_rank_0(Tensor& values) {
   if (alone()) return;
-  lockstep_->take_from_rank_0({values.bytes(), static_cast<std::size_t>(values.byte_count())});
+  together().take_from_rank_0({values.bytes(), static_cast<std::size_t>(values.byte_count())});
 }
 void Ranks::take_from_rank_0(i64& number) {
-  if (!alone()) lockstep_->take_from_rank_0(std::as_writable_bytes(std::span<i64>(&number, 1)));
+  if (!alone()) together().take_from_rank_0(std::as_writable_bytes(std::span<i64>(&number, 1)));
 }
 
 std::vector<std::string> Ranks::gather(const std::string& bytes) {
-  return alone() ? std::vector<std::string>{bytes} : lockstep_->gather(bytes);
+  return alone() ? std::vector<std::string>{bytes} : together().gather(bytes);
 }
 
 void Ranks::must_agree(const std::string& what, const std::string& value) {
-  if (!alone()) lockstep_->must_agree(what, value);
+  if (!alone()) together().must_agree(what, value);
 }
 
 std::string fingerprint_of(const Tensor& values) {

@@ -70,7 +70,8 @@ std::vector<float> rows_from(Context& ctx, View<const float, 3> latents) {
 }
 
 ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, i64 batches,
-                          BatchSource& source, const Examined& examined, const BatchShare& share) {
+                          BatchSource& source, const Examined& examined, const BatchShare& share,
+                          BatchSums* host) {
   ValidationReport report;
   lewm::TrainingState& state = examined.state;
   const i64 width = state.emb().size(2);
@@ -93,7 +94,7 @@ ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, 
     const std::vector<float> rows = rows_from(ctx, state.emb());
     covariance.add({rows.data(), {static_cast<i64>(rows.size()) / width, width}});
   }
-  if (share.sums != nullptr) covariance.add_up(*share.sums);
+  if (host != nullptr) covariance.add_up(*host);
   report.latent_std = covariance.mean_std();
   report.effective_rank = covariance.participation_ratio();
   return report;

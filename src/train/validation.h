@@ -49,10 +49,11 @@ struct Examined {
 
 // Batches 0 .. batches-1 of the source through the model with running statistics and without
 // dropout. The directions are those of `seed` and step 0, so that reports compare. With a share the
-// batches are the whole ones, and every process gets the same report. steady
+// batches are the whole ones, and every process gets the same report; `host` then adds up what lies
+// on the host. steady
 ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, i64 batches,
                           BatchSource& source, const Examined& examined,
-                          const BatchShare& share = {});
+                          const BatchShare& share = {}, BatchSums* host = nullptr);
 
 // What a covariance is taken of, on the host: rows that lie where the context works.
 std::vector<float> rows_from(Context& ctx, View<const float, 3> latents);

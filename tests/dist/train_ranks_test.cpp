@@ -9,6 +9,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "device/context.h"
 #include "tests/dist/small_training.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
@@ -122,6 +123,29 @@ TEST_F(RanksTrain, ARunLearnsWhatOneProcessDoes) {
       EXPECT_EQ(fs::file_size(folder_ / output / name), fs::file_size(folder_ / "alone" / name))
           << name;
     }
+  }
+}
+
+// A device that the ranks share, so that they add up through MPI: as one rank on it, and on a CPU.
+TEST_F(RanksTrain, OnADeviceTheyLearnWhatOneProcessDoes) {
+  std::string reason;
+  if (cuda_facts(&reason).empty()) GTEST_SKIP() << "needs a CUDA device: " << reason;
+  configure("short.json", 3);
+  must_do(train("alone", {}, "short.json"));
+  const auto alone = metrics("alone");
+  const std::string words = train("shared", "--device cuda --rank-sums host --json", "short.json");
+  Command command(folder_, on_ranks(2) + words);
+  ASSERT_EQ(command.wait(), 0) << command.err();
+  EXPECT_THAT(command.out(), HasSubstr("\"ranks\":2"));
+  EXPECT_THAT(command.out(), HasSubstr("\"device\":\"cuda\""));
+  const auto shared = metrics("shared");
+  ASSERT_EQ(shared.size(), alone.size());
+  for (std::size_t i = 0; i < alone.size(); ++i) {
+    if (!alone[i].contains("total")) continue;
+    // as between ranks of a CPU
+    const double tolerance = alone[i].at("step") == 1 ? 5e-6 : 2e-3;
+    EXPECT_NEAR(shared[i].at("total").get<double>(), alone[i].at("total").get<double>(), tolerance)
+        << "step " << alone[i].at("step");
   }
 }
 
