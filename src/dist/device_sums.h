@@ -33,6 +33,11 @@ class DeviceSums {
   virtual void sum(View<float, 1> values) = 0;
   virtual void sum(View<double, 1> values) = 0;
 
+  // Sums beside the work that is asked for next, where that is possible (NCCL): nothing may touch
+  // the values, and no sum of the other kind be asked for, until join().
+  virtual void sum_beside(View<float, 1> values) { sum(values); }
+  virtual void join() {}
+
   // For whoever has waited for the context and before he uses what came: Error when sums did not
   // come about, which names the rank that is gone or what NCCL says.
   virtual void check() = 0;

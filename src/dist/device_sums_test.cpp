@@ -9,6 +9,7 @@
 #include <map>
 #include <mutex>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "base/error.h"
@@ -74,12 +75,22 @@ void expect_sums(Context& ctx, Lockstep& lockstep, SumsBy by, i64 count, bool ca
                  double epsilon) {
   const auto sums = device_sums(ctx, lockstep, by);
   const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
-  Block there(ctx, std::max<std::size_t>(1, bytes));
+  Block there(ctx, std::max<std::size_t>(1, bytes)), other(ctx, std::max<std::size_t>(1, bytes));
   Block here = Block::staging(ctx, std::max<std::size_t>(1, bytes));
   auto* values = reinterpret_cast<T*>(here.data());
   const auto work = [&] {
     ctx.upload(there.data(), here.data(), bytes);
-    sums->sum(View<T, 1>(reinterpret_cast<T*>(there.data()), {count}));
+    const View<T, 1> all(reinterpret_cast<T*>(there.data()), {count});
+    if constexpr (std::is_same_v<T, float>) {
+      // two beside other work, and the rest in its turn
+      sums->sum_beside(all.slice(0, 0, count / 3));
+      sums->sum_beside(all.slice(0, count / 3, count / 2));
+      ctx.upload(other.data(), here.data(), bytes);
+      sums->join();
+      sums->sum(all.slice(0, count / 2, count));
+    } else {
+      sums->sum(all);
+    }
     ctx.download(here.data(), there.data(), bytes);
   };
   Graph graph;

@@ -111,15 +111,23 @@ class NcclSums final : public DeviceSums {
       stop_.notify_one();
     }
     if (watcher_.joinable()) watcher_.join();
+    if (beside_ != nullptr) cudaStreamDestroy(beside_);
+    for (cudaEvent_t event : {fork_, join_}) {
+      if (event != nullptr) cudaEventDestroy(event);
+    }
     if (comm_ == nullptr || aborted_) return;
     if (std::uncaught_exceptions() > exceptions_ || !finished()) library().abort(comm_);
   }
 
-  void join() {
+  void connect() {
     ncclUniqueId id = {};
     if (lockstep_.rank() == 0) must_succeed(library().unique_id(&id), "beginning");
     lockstep_.take_from_rank_0(std::as_writable_bytes(std::span<ncclUniqueId>(&id, 1)));
     cuda_check(cudaSetDevice(ctx_.device_index()), "choosing a device");
+    cuda_check(cudaStreamCreateWithFlags(&beside_, cudaStreamNonBlocking), "making a stream");
+    for (cudaEvent_t* event : {&fork_, &join_}) {
+      cuda_check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "making an event");
+    }
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     const ncclResult_t result =
@@ -128,8 +136,21 @@ class NcclSums final : public DeviceSums {
     settle(result, "connecting ranks");
   }
 
-  void sum(View<float, 1> values) override { add_up(values.data(), values.numel(), ncclFloat32); }
-  void sum(View<double, 1> values) override { add_up(values.data(), values.numel(), ncclFloat64); }
+  void sum(View<float, 1> values) override {
+    add_up(values.data(), values.numel(), ncclFloat32, stream_of(ctx_));
+  }
+  void sum(View<double, 1> values) override {
+    add_up(values.data(), values.numel(), ncclFloat64, stream_of(ctx_));
+  }
+
+  // a branch of the stream's work, of a captured graph too, that join() leads back
+  void sum_beside(View<float, 1> values) override {
+    cuda_check(cudaEventRecord(fork_, stream_of(ctx_)), kDoing);
+    cuda_check(cudaStreamWaitEvent(beside_, fork_, 0), kDoing);
+    add_up(values.data(), values.numel(), ncclFloat32, beside_);
+    cuda_check(cudaEventRecord(join_, beside_), kDoing);
+  }
+  void join() override { cuda_check(cudaStreamWaitEvent(stream_of(ctx_), join_, 0), kDoing); }
 
   void check() override {
     const std::lock_guard hold(mutex_);
@@ -139,16 +160,18 @@ class NcclSums final : public DeviceSums {
   std::string name() const override { return version_in_words(); }
 
  private:
-  void add_up(void* values, i64 count, ncclDataType_t type) {
+  static constexpr const char* kDoing = "a sum over ranks";
+
+  void add_up(void* values, i64 count, ncclDataType_t type, cudaStream_t stream) {
     if (count == 0) return;
     ncclResult_t result = ncclSuccess;
     {
       const std::lock_guard hold(mutex_);
       must_be_open();
       result = library().all_reduce(values, values, static_cast<std::size_t>(count), type, ncclSum,
-                                    comm_, stream_of(ctx_));
+                                    comm_, stream);
     }
-    settle(result, "a sum over ranks");
+    settle(result, kDoing);
   }
 
   // waits until the host's part of a call is done
@@ -208,6 +231,8 @@ class NcclSums final : public DeviceSums {
   Lockstep& lockstep_;
   int exceptions_;  // in flight when this was made
   ncclComm_t comm_ = nullptr;
+  cudaStream_t beside_ = nullptr;
+  cudaEvent_t fork_ = nullptr, join_ = nullptr;
 
   std::mutex mutex_;  // over what follows, and over calls, so that none uses what was aborted
   std::condition_variable stop_;
@@ -222,7 +247,7 @@ std::string why_no_nccl() { return library().missing; }
 
 std::unique_ptr<DeviceSums> nccl_sums(Context& ctx, Lockstep& lockstep) {
   auto sums = std::make_unique<NcclSums>(ctx, lockstep);
-  sums->join();
+  sums->connect();
   return sums;
 }
 

@@ -11,10 +11,27 @@
 
 namespace orrery::train {
 
+namespace {
+
+// what the block of parameters has of the encoder: one stretch
+std::pair<i64, i64> encoder_range(const lewm::Config& config) {
+  i64 begin = -1, end = 0;
+  for (const lewm::TensorSpec& spec : lewm::layout_of(config).specs) {
+    if (!spec.trained || spec.name.rfind("encoder.", 0) != 0) continue;
+    ORRERY_ASSERT(begin < 0 || spec.offset == end);
+    if (begin < 0) begin = spec.offset;
+    end = spec.offset + spec.shape.numel();
+  }
+  return {std::max<i64>(0, begin), end};
+}
+
+}  // namespace
+
 DeviceStep::DeviceStep(Context& ctx, const Parts& parts)
     : ctx_(ctx),
       parts_(parts),
-      gradient_(lewm::bind(parts.weights.config(), parts.moments.gradient.data(), nullptr)) {
+      gradient_(lewm::bind(parts.weights.config(), parts.moments.gradient.data(), nullptr)),
+      encoder_(encoder_range(parts.weights.config())) {
   const TrainingSettings& settings = parts.settings;
   masks_ = static_cast<i64>(
       lewm::dropout_streams(parts.weights.config().predictor, settings.unroll, 0).size());
@@ -53,6 +70,25 @@ void DeviceStep::prepare(i64 steps, double lr) {
   std::copy(stretches.begin(), stretches.end(), host_stretches_.data());
 }
 
+// The last batch's gradient is also added up over ranks: what is there before the encoder's begins
+// to travel while that is computed.
+void DeviceStep::backward(bool last) {
+  const lewm::Config& config = parts_.weights.config();
+  const lewm::Tensors& tensors = parts_.weights.tensors();
+  const View<float, 1> all = parts_.moments.gradient;
+  lewm::backward_to_encoder(ctx_, config, tensors, parts_.state, parts_.losses.gradient(),
+                            gradient_);
+  const bool shared = last && parts_.share.sums != nullptr;
+  if (shared) {
+    parts_.ranks.add_up_beside(all.slice(0, 0, encoder_.first));
+    parts_.ranks.add_up_beside(all.slice(0, encoder_.second, all.numel()));
+  }
+  lewm::backward_encoder(ctx_, config, tensors, parts_.state, gradient_);
+  if (!shared) return;
+  parts_.ranks.join();
+  parts_.share.sums->add_up(all.slice(0, encoder_.first, encoder_.second));
+}
+
 // Batch `index` of the step, and with the last one what the step learns.
 void DeviceStep::add_batch(i64 index, const Batch& batch) {
   const TrainingSettings& settings = parts_.settings;
@@ -84,10 +120,9 @@ void DeviceStep::add_batch(i64 index, const Batch& batch) {
   const i64 count = losses.values().numel();
   const View<double, 1> means = results_.slice(0, 0, count);
   join_mean(ctx_, 1.0 / static_cast<double>(index + 1), losses.values(), means);
-  lewm::backward(ctx_, weights.config(), weights.tensors(), state, losses.gradient(), gradient_);
+  backward(index + 1 == settings.accumulate);
   if (index + 1 < settings.accumulate) return;
 
-  if (parts_.share.sums != nullptr) parts_.share.sums->add_up(parts_.moments.gradient);
   const View<double, 1> clipped = results_.slice(0, count, count + 2);
   gradient_clip(ctx_, parts_.moments.gradient, 1.0 / static_cast<double>(settings.accumulate),
                 settings.clip, means.slice(0, LossState::kTotalPlace, LossState::kTotalPlace + 1),

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "train/feeder.h"
@@ -22,7 +23,7 @@ struct Moments {
 // and checked where it lies. The host waits once a batch, while the next one's pixels travel, and
 // reads the report of a few dozen numbers at the end. Where ranks share the batches, what they add
 // up is captured with the rest (dist/device_sums.h): the batch's statistics where they are needed,
-// and the gradient as one block before it is clipped.
+// the gradient of all but the encoder while the encoder's is computed, and that before clipping.
 class DeviceStep {
  public:
   // What a step works on; all outlive it.
@@ -34,7 +35,7 @@ class DeviceStep {
     lewm::TrainingState& state;
     LossState& losses;
     Feeder& feeder;
-    const Ranks& ranks;
+    Ranks& ranks;
     BatchShare share;  // of every batch, where ranks share them
   };
   DeviceStep(Context& ctx, const Parts& parts);
@@ -53,6 +54,7 @@ class DeviceStep {
   void lay_out(Arena& arena);
   void prepare(i64 steps, double lr);
   void add_batch(i64 index, const Batch& batch);
+  void backward(bool last);
   StepReport report() const;
 
   struct Work {
@@ -63,6 +65,7 @@ class DeviceStep {
   Context& ctx_;
   Parts parts_;
   lewm::Tensors gradient_;
+  std::pair<i64, i64> encoder_;  // where its gradient begins and ends in the block
   bool captures_ = true;
   i64 sent_ = -1;                                     // the batch that lies ready, or is on its way
   i64 masks_ = 0;                                     // streams of dropout that a batch has

@@ -41,6 +41,13 @@ BatchShare Ranks::share_of(Context& ctx, i64 batch) {
   return {&of_device_, first, batch};
 }
 
+void Ranks::add_up_beside(View<float, 1> values) {
+  if (sums_ && values.numel() > 0) sums_->sum_beside(values);
+}
+void Ranks::join() {
+  if (sums_) sums_->join();
+}
+
 dist::Lockstep& Ranks::together() {
   if (sums_) {
     ctx_->synchronize();

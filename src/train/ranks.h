@@ -39,6 +39,10 @@ class Ranks final : public BatchSums {
   // For operations of the context, which outlives this and is always the same. The first call, by
   // all ranks together, connects their devices; Error when they work on unlike kinds.
   BatchShare share_of(Context& ctx, i64 batch);
+  // Values of a device become their sums beside the work that is asked for next, in any number of
+  // calls until joined. For gradients, of which nobody knows before the end of a step.
+  void add_up_beside(View<float, 1> values);
+  void join();
   // How devices add up, "NCCL 2.28.9" or "the host"; empty where there are none, or one rank.
   std::string device_sums() const { return sums_ ? sums_->name() : std::string(); }
   // why not by NCCL, where it might have been

@@ -275,6 +275,12 @@ void backward(Context& ctx, const Weights& weights, TrainingState& state, const 
 
 void backward(Context& ctx, const Config& config, const Tensors& tensors, TrainingState& state,
               const LossGradient& loss, const Tensors& gradient) {
+  backward_to_encoder(ctx, config, tensors, state, loss, gradient);
+  backward_encoder(ctx, config, tensors, state, gradient);
+}
+
+void backward_to_encoder(Context& ctx, const Config& config, const Tensors& tensors,
+                         TrainingState& state, const LossGradient& loss, const Tensors& gradient) {
   check(state.mode_.training, "backward: the last forward pass was not a training pass");
   check(loss.emb.sizes() == state.emb().sizes() && loss.pred.sizes() == state.pred().sizes(),
         "backward: gradients are ", loss.emb.shape(), " and ", loss.pred.shape(), ", needed ",
@@ -316,6 +322,11 @@ void backward(Context& ctx, const Config& config, const Tensors& tensors, Traini
   head_backward(ctx, config.projector, tensors.projector, gradient.projector,
                 state.mode_.share.times(state.frames_), state.encoded(), state.projector_,
                 state.demb_, state.dcls_);
+}
+
+void backward_encoder(Context& ctx, const Config& config, const Tensors& tensors,
+                      TrainingState& state, const Tensors& gradient) {
+  if (state.from_latents_) return;
   if (config.encoder.of_vectors()) {
     vector_backward(ctx, tensors.encoder.vector, gradient.encoder.vector, state.dcls_,
                     state.vector_);

@@ -89,8 +89,10 @@ class TrainingState {
                       View<const u8, 5>, View<const float, 3>, View<const float, 3>);
   friend void forward_from_latents(Context&, const Config&, const Tensors&, TrainingState&,
                                    const PassMode&, View<const float, 3>, View<const float, 3>);
-  friend void backward(Context&, const Config&, const Tensors&, TrainingState&, const LossGradient&,
-                       const Tensors&);
+  friend void backward_to_encoder(Context&, const Config&, const Tensors&, TrainingState&,
+                                  const LossGradient&, const Tensors&);
+  friend void backward_encoder(Context&, const Config&, const Tensors&, TrainingState&,
+                               const Tensors&);
 
   // One call of the predictor, on frames first .. first + seen - 1.
   struct Pass {
@@ -174,5 +176,12 @@ void backward(Context& ctx, const Weights& weights, TrainingState& state, const 
               const Tensors& gradient);
 void backward(Context& ctx, const Config& config, const Tensors& tensors, TrainingState& state,
               const LossGradient& loss, const Tensors& gradient);
+
+// The same in two calls, so that the gradient of all but the encoder can travel while the
+// encoder's, which takes most of the time, is computed.
+void backward_to_encoder(Context& ctx, const Config& config, const Tensors& tensors,
+                         TrainingState& state, const LossGradient& loss, const Tensors& gradient);
+void backward_encoder(Context& ctx, const Config& config, const Tensors& tensors,
+                      TrainingState& state, const Tensors& gradient);
 
 }  // namespace orrery::lewm
