@@ -43,6 +43,7 @@ constexpr i64 kTaskTiles = 4;
 // factors at a time, 98 KB and 192 KB, lie in L2; one panel of 16 KB in L1. Sums go to their block
 // and come back every 128 x 28 instructions.
 constexpr i64 kBlockTiles = 14, kBlockPanels = 12, kPiecePairs = 128;
+
 template <typename T>
 ORRERY_AVX512BF16 void pack(View<const T, 2> lines, i64 first, i64 count, i64 begin, i64 end,
                             i64 width, u32* out) {
