@@ -144,10 +144,10 @@ Figure record_figure() {
   return {"record/rows", prepare};
 }
 
-// Shuffled batches of 64 windows of 4 frames, made by the loader's thread from decoded chunks.
-// Times are per window.
-Figure loader_figure() {
-  const auto prepare = [](Context& ctx) {
+// Batches of 64 windows of 4 frames, made by one thread of the loader. Times are per window.
+Figure loader_figure(const char* name, bool pictures, const OpenOptions& opening,
+                     const LoaderOptions& loading) {
+  const auto prepare = [=](Context& ctx) {
     struct Memory {
       Scratch scratch;
       std::unique_ptr<Episodes> episodes;
@@ -157,35 +157,53 @@ Figure loader_figure() {
       double sum = 0;
     };
     auto m = std::make_shared<Memory>();
-    record_to(ctx, m->scratch.file("windows.h5"));
-    m->episodes = open_episodes(m->scratch.file("windows.h5"));
+    RecordOptions options = recording();
+    if (!pictures) {
+      options.environment = "pusht";
+      options.policy = "weak";
+      options.columns = RecordedColumns::all_but_pixels;
+      options.layout = RecordingLayout::packed;
+    }
+    record(ctx, options, m->scratch.file("windows.h5"), [](i64, i64) { return true; });
+    m->episodes = open_episodes(m->scratch.file("windows.h5"), opening);
     m->windows = std::make_unique<Windows>(*m->episodes, WindowShape{});
     const i64 action = m->episodes->column_index("action");
     m->loader = std::make_unique<WindowLoader>(
-        *m->windows, ZScore(column_statistics(*m->episodes, action)), LoaderOptions{});
+        *m->windows, ZScore(column_statistics(*m->episodes, action)), loading);
     Prepared ready;
-    ready.units = LoaderOptions{}.batch;
+    ready.units = loading.batch;
     ready.work.bytes = 2.0 * 4 * 224 * 224 * 3;  // each frame read and written
-    ready.run = [m] { m->sum += m->loader->batch(m->step++).action.data<float>()[0]; };
+    ready.run = [m] { m->sum += m->loader->batch(m->step++).action.data()[0]; };
     ready.check = [m] {
       check(std::isfinite(m->sum), "bench: the loader gives the action ", m->sum);
     };
     return ready;
   };
-  return {"load/windows", prepare};
+  return {name, prepare};
+}
+
+// shuffled, of decoded chunks; in the order of chunks, of which memory holds a third; drawn from
+// states
+std::vector<Figure> loader_figures() {
+  const OpenOptions narrow{.cache_bytes = i64{48} << 20};
+  const LoaderOptions by_chunk{.order = WindowOrder::by_chunk, .group_bytes = i64{32} << 20};
+  return {loader_figure("load/windows", true, {}, {}),
+          loader_figure("load/windows/by_chunk", true, narrow, by_chunk),
+          loader_figure("load/windows/drawn", false, {.image_size = 224}, {})};
 }
 
 }  // namespace
 
 std::vector<Figure> world_figures() {
-  return {step_figure("tworoom", false),
-          step_figure("tworoom", true),
-          batch_figure("tworoom", 64),
-          step_figure("pusht", false),
-          step_figure("pusht", true),
-          batch_figure("pusht", 64),
-          record_figure(),
-          loader_figure()};
+  std::vector<Figure> figures = {step_figure("tworoom", false),
+                                 step_figure("tworoom", true),
+                                 batch_figure("tworoom", 64),
+                                 step_figure("pusht", false),
+                                 step_figure("pusht", true),
+                                 batch_figure("pusht", 64),
+                                 record_figure()};
+  for (Figure& figure : loader_figures()) figures.push_back(std::move(figure));
+  return figures;
 }
 
 }  // namespace orrery::bench

@@ -246,17 +246,16 @@ void read(const ReadArguments& arguments) {
                            .order = arguments.order == "by-chunk"   ? WindowOrder::by_chunk
                                     : arguments.order == "shuffled" ? WindowOrder::shuffled
                                                                     : WindowOrder::in_order,
-                           .prefetch = arguments.threads + 1,
                            .threads = arguments.threads,
                            .pixels = arguments.pixels,
                            .action = arguments.action};
   const i64 action = episodes->column_index(arguments.action);
   WindowLoader loader(windows, ZScore(column_statistics(*episodes, action)), options);
   // as the official reader's script: the first batch starts the clock
-  double sum = loader.batch(0).action.data<float>()[0];
+  double sum = loader.batch(0).action.data()[0];
   const double start = now_s();
   for (i64 step = 1; step <= arguments.batches; ++step) {
-    sum += loader.batch(step).action.data<float>()[0];
+    sum += loader.batch(step).action.data()[0];
   }
   const double seconds = now_s() - start;
   const auto count = static_cast<double>(arguments.batches * arguments.batch);

@@ -170,10 +170,17 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
   check(encoder.of_vectors() || options.observation.empty(),
         "--observation is of models that see vectors, such as --preset vector-mlp");
   train::settle(run.settings, run.model);
+  Context ctx({.threads = options.ranks.threads(world, options.threads),
+               .where = device_of(options, world)});
+  // A CPU's threads have a step to make, and a batch takes one of them a small part of that; a
+  // device leaves them to its batches.
+  const bool away = ctx.device() != Device::cpu;
+  const train::ReadAhead ahead{.threads = away ? std::max(1, ctx.threads() - 1) : 1,
+                               .device = away ? &ctx : nullptr};
   // drawn pictures have the model's size
   train::Recorded data(options.data, run.settings, train::Ranks(&ranks),
                        has_model ? encoder.image_size : 0,
-                       encoder.of_vectors() ? encoder.vector.column : std::string());
+                       encoder.of_vectors() ? encoder.vector.column : std::string(), ahead);
   const i64 block = run.settings.frameskip * data.action_width();
   if (!has_model) {
     // a published model, for the data's actions and frames
@@ -207,8 +214,6 @@ void train_on_rank(const Options& options, const dist::World& world, dist::Locks
   out << options.data << ": " << data.training_windows() << " windows to learn from, "
       << data.validation_windows() << " held out" << std::endl;
 
-  Context ctx({.threads = options.ranks.threads(world, options.threads),
-               .where = device_of(options, world)});
   if (train::learns_dynamics(run.settings)) {
     run.encoder = encode_frames(options, ctx, run, data, world.rank() == 0);
   }
@@ -306,7 +311,8 @@ void add_train(CLI::App& app, int& result) {
                    "of products: f32, or bf16 with weights, gradients and losses in f32")
       ->check(CLI::IsMember({"f32", "bf16"}));
   verb->add_option("--seed", options->seed, "seed of weights, order, directions and dropout");
-  verb->add_option("--threads", options->threads, "threads; 0: all cores")
+  verb->add_option("--threads", options->threads,
+                   "threads; 0: all cores. On a CUDA device they make the batches")
       ->check(CLI::NonNegativeNumber);
   options->ranks.add_to(*verb);
   verb->add_option("--rank-sums", options->rank_sums,

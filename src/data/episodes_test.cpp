@@ -291,11 +291,11 @@ TEST_F(Loader, AStepIsTheSameHoweverOneComesToIt) {
     const WindowBatch& b = jumping.batch(step);
     ASSERT_EQ(a.windows, b.windows);
     ASSERT_EQ(a.windows, straight.windows_of(step));
-    ASSERT_EQ(std::memcmp(a.pixels.bytes(), b.pixels.bytes(),
-                          static_cast<std::size_t>(a.pixels.byte_count())),
-              0);
-    ASSERT_EQ(std::memcmp(a.action.bytes(), b.action.bytes(),
-                          static_cast<std::size_t>(a.action.byte_count())),
+    ASSERT_EQ(
+        std::memcmp(a.pixels.data(), b.pixels.data(), static_cast<std::size_t>(a.pixels.numel())),
+        0);
+    ASSERT_EQ(std::memcmp(a.action.data(), b.action.data(),
+                          static_cast<std::size_t>(a.action.numel()) * sizeof(float)),
               0);
   }
 }
@@ -311,8 +311,11 @@ TEST_F(Loader, PartsOfABatchAreReadByDifferentLoaders) {
     windows.insert(windows.end(), second.batch(step).windows.begin(),
                    second.batch(step).windows.end());
     EXPECT_EQ(windows, all.windows);
-    const auto numbers = all.action.span<float>(), a = first.batch(step).action.span<float>(),
-               b = second.batch(step).action.span<float>();
+    const auto span_of = [](View<const float, 3> of) {
+      return std::span(of.data(), static_cast<std::size_t>(of.numel()));
+    };
+    const auto numbers = span_of(all.action), a = span_of(first.batch(step).action),
+               b = span_of(second.batch(step).action);
     EXPECT_TRUE(std::equal(a.begin(), a.end(), numbers.begin()));
     EXPECT_TRUE(std::equal(b.rbegin(), b.rend(), numbers.rbegin()));
   }
@@ -322,8 +325,8 @@ TEST_F(Loader, PartsOfABatchAreReadByDifferentLoaders) {
 TEST_F(Loader, BatchesHoldTheirWindows) {
   WindowLoader loader(windows_, scale_, {.batch = 15, .order = WindowOrder::in_order});
   const WindowBatch& batch = loader.batch(2);
-  const auto pixels = batch.pixels.view<u8, 5>();
-  const auto action = batch.action.view<float, 3>();
+  const View<const u8, 5> pixels = batch.pixels;
+  const View<const float, 3> action = batch.action;
   ASSERT_EQ(pixels.shape(), Shape({15, 2, 2, 2, 3}));
   ASSERT_EQ(action.shape(), Shape({15, 2, 4}));
   for (i64 i = 0; i < 15; ++i) {
@@ -342,7 +345,7 @@ TEST_F(Loader, BatchesHoldTheirWindows) {
 TEST_F(Loader, AnotherColumnComesWithThePictures) {
   WindowLoader loader(windows_, scale_,
                       {.batch = 15, .order = WindowOrder::in_order, .observation = "action"});
-  const auto seen = loader.batch(2).observation.view<float, 3>();
+  const auto seen = loader.batch(2).observation;
   ASSERT_EQ(seen.shape(), Shape({15, 2, 2}));
   for (i64 i = 0; i < 15; ++i) {
     for (i64 t = 0; t < 2; ++t) {

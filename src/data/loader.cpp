@@ -8,23 +8,30 @@
 
 namespace orrery {
 
+namespace {
+
+// Windows that a thread takes at once: 16 frames of the published shape, about 2 ms of drawing. A
+// batch of 128 keeps 32 threads busy.
+constexpr i64 kWindowsEach = 4;
+
+}  // namespace
+
 WindowLoader::WindowLoader(const Windows& windows, ZScore action_scale, LoaderOptions options)
     : windows_(&windows), action_scale_(std::move(action_scale)), options_(std::move(options)) {
   const Episodes& episodes = windows.episodes();
-  Shape picture;
   if (!options_.pixels.empty()) {
     pixels_ = episodes.column_index(options_.pixels);
     const Column& pixels = episodes.column(*pixels_);
     check(pixels.dtype == DType::uint8 && pixels.row.rank() == 3, "column ", pixels.name, " of ",
           episodes.name(), " holds ", pixels.dtype, " of shape ", pixels.row,
           ", bytes of (height, width, channels) are needed");
-    picture = pixels.row;
+    picture_ = pixels.row;
   }
   action_ = episodes.column_index(options_.action);
   const Column& action = episodes.column(action_);
   check(action.width() == action_scale_.width(), "column ", action.name, " of ", episodes.name(),
         " has ", action.width(), " numbers a row, its statistics have ", action_scale_.width());
-  check(options_.batch > 0 && options_.prefetch >= 0 && options_.threads > 0,
+  check(options_.batch > 0 && options_.prefetch >= 0 && options_.kept > 0 && options_.threads > 0,
         "a loader with batches of ", options_.batch, ", ", options_.prefetch, " made ahead by ",
         options_.threads, " threads was asked for");
   check(windows.size() >= options_.batch, episodes.name(), " has ", windows.size(), " windows of ",
@@ -36,23 +43,23 @@ WindowLoader::WindowLoader(const Windows& windows, ZScore action_scale, LoaderOp
         "a loader of ", part_, " windows from ", options_.first,
         " on was asked for, of batches of ", options_.batch);
 
-  i64 observed = 0;
   if (!options_.observation.empty()) {
     observation_ = episodes.column_index(options_.observation);
-    observed = episodes.column(*observation_).width();
+    observed_ = episodes.column(*observation_).width();
   }
 
-  const i64 steps = windows.shape().num_steps;
+  action_width_ = windows.shape().frameskip * action.width();
   orders_ = std::make_unique<WindowOrders>(windows, options_.order, options_.seed,
                                            pixels_.value_or(action_), options_.group_bytes);
-  slots_.resize(static_cast<std::size_t>(std::max<i64>(options_.prefetch, options_.threads) + 1));
-  for (Slot& made : slots_) {
-    WindowBatch& batch = made.batch;
-    if (pixels_) {
-      batch.pixels = Tensor(DType::uint8, {part_, steps, picture[0], picture[1], picture[2]});
-    }
-    batch.action = Tensor(DType::f32, {part_, steps, windows.shape().frameskip * action.width()});
-    if (observation_) batch.observation = Tensor(DType::f32, {part_, steps, observed});
+  slots_.resize(static_cast<std::size_t>(options_.prefetch + options_.kept));
+  for (Slot& one : slots_) {
+    Arena measure;
+    lay_out(measure, one.batch);
+    one.memory = options_.device != nullptr ? Block::staging(*options_.device, measure.used())
+                                            : Block(measure.used());
+    Arena arena(one.memory);
+    lay_out(arena, one.batch);
+    one.batch.windows.resize(static_cast<std::size_t>(part_));
   }
   for (int i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { make_ahead(); });
 }
@@ -66,65 +73,90 @@ WindowLoader::~WindowLoader() {
   for (std::thread& thread : threads_) thread.join();
 }
 
+void WindowLoader::lay_out(Arena& arena, WindowBatch& batch) const {
+  const i64 steps = windows_->shape().num_steps;
+  if (pixels_) {
+    batch.pixels = arena.take<u8, 5>({part_, steps, picture_[0], picture_[1], picture_[2]});
+  }
+  batch.action = arena.take<float, 3>({part_, steps, action_width_});
+  if (observation_) batch.observation = arena.take<float, 3>({part_, steps, observed_});
+}
+
+i64 WindowLoader::window_at(const WindowOrders::Epoch& order, i64 step, i64 i) const {
+  return order.window(step % steps_per_epoch() * options_.batch + options_.first + i);
+}
+
 std::vector<i64> WindowLoader::windows_of(i64 step) const {
   check(step >= 0, "step ", step, " of a loader was asked for");
-  const i64 epoch = step / steps_per_epoch();
-  const i64 first = step % steps_per_epoch() * options_.batch + options_.first;
-  const auto order = orders_->of_epoch(epoch);
+  const auto order = orders_->of_epoch(step / steps_per_epoch());
   std::vector<i64> result(static_cast<std::size_t>(part_));
-  for (std::size_t i = 0; i < result.size(); ++i) {
-    result[i] = order->window(first + static_cast<i64>(i));
-  }
+  for (i64 i = 0; i < part_; ++i) result[static_cast<std::size_t>(i)] = window_at(*order, step, i);
   return result;
 }
 
-void WindowLoader::fill(i64 step, WindowBatch& batch) const {
-  batch.windows = windows_of(step);
-  const i64 pixel_bytes = batch.pixels.byte_count() / part_;
-  const i64 action_numbers = batch.action.numel() / part_;
-  for (i64 i = 0; i < part_; ++i) {
-    const i64 window = batch.windows[static_cast<std::size_t>(i)];
+void WindowLoader::fill(i64 step, i64 begin, i64 end, WindowBatch& batch) const {
+  const auto order = orders_->of_epoch(step / steps_per_epoch());
+  for (i64 i = begin; i < end; ++i) {
+    const i64 window = window_at(*order, step, i);
+    batch.windows[static_cast<std::size_t>(i)] = window;
     if (pixels_) {
-      windows_->read_observations(window, *pixels_, batch.pixels.bytes() + i * pixel_bytes);
+      windows_->read_observations(window, *pixels_,
+                                  reinterpret_cast<std::byte*>(batch.pixels[i].data()));
     }
-    float* action = batch.action.data<float>() + i * action_numbers;
-    windows_->read_actions_f32(window, action_, action);
-    action_scale_.normalise({action, static_cast<std::size_t>(action_numbers)});
+    const View<float, 2> action = batch.action[i];
+    windows_->read_actions_f32(window, action_, action.data());
+    action_scale_.normalise({action.data(), static_cast<std::size_t>(action.numel())});
     if (observation_) {
-      const i64 numbers = batch.observation.numel() / part_;
-      windows_->read_observations_f32(window, *observation_,
-                                      batch.observation.data<float>() + i * numbers);
+      windows_->read_observations_f32(window, *observation_, batch.observation[i].data());
     }
   }
+}
+
+bool WindowLoader::has_work() const {
+  // slots in use are never the ones to fill
+  if (failure_ || next_ < 0 || next_ > wanted_ + options_.prefetch) return false;
+  const Slot& next = slot(next_);
+  return next.batch.step == next_ || next.making == next_ || next.busy == 0;
 }
 
 void WindowLoader::make_ahead() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    // the slot in use is never the one to fill: next_ stays within a round of wanted_
-    changed_.wait(lock, [&] {
-      return ends_ || (!failure_ && next_ >= 0 &&
-                       next_ < wanted_ + static_cast<i64>(slots_.size()) && !slot(next_).busy);
-    });
+    changed_.wait(lock, [&] { return ends_ || has_work(); });
     if (ends_) return;
-    const i64 step = next_++;
-    Slot& made = slot(step);
-    if (made.batch.step == step) continue;
-    made.batch.step = -1;
-    made.busy = true;
+    const i64 step = next_;
+    Slot& one = slot(step);
+    if (one.making != step && one.batch.step != step) {
+      one.batch.step = -1;
+      one.making = step;
+      one.taken = one.made = 0;
+    }
+    if (one.batch.step == step || one.taken == part_) {
+      ++next_;
+      continue;
+    }
+    const i64 begin = one.taken, end = std::min(part_, begin + kWindowsEach);
+    one.taken = end;
+    if (end == part_) ++next_;
+    ++one.busy;
     lock.unlock();
     std::exception_ptr failure;
     try {
-      fill(step, made.batch);
+      fill(step, begin, end, one.batch);
     } catch (...) {
       failure = std::current_exception();
     }
     lock.lock();
-    made.busy = false;
+    --one.busy;
     if (failure) {
       failure_ = failure;
-    } else {
-      made.batch.step = step;
+      one.making = -1;  // what others make of it is no whole batch
+    } else if (one.making == step) {
+      one.made += end - begin;
+      if (one.made == part_) {
+        one.batch.step = step;
+        one.making = -1;
+      }
     }
     changed_.notify_all();
   }

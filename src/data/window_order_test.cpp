@@ -145,9 +145,9 @@ TEST(WindowOrder, ManyThreadsMakeTheSameBatches) {
     const WindowBatch& a = one.batch(step);
     const WindowBatch& b = four.batch(step);
     ASSERT_EQ(a.windows, b.windows) << step;
-    ASSERT_EQ(0, std::memcmp(a.pixels.bytes(), b.pixels.bytes(),
-                             static_cast<std::size_t>(a.pixels.byte_count())));
-    ASSERT_EQ(a.pixels.bytes()[0], static_cast<std::byte>(windows[a.windows[0]].row));
+    ASSERT_EQ(0, std::memcmp(a.pixels.data(), b.pixels.data(),
+                             static_cast<std::size_t>(a.pixels.numel())));
+    ASSERT_EQ(a.pixels.data()[0], static_cast<u8>(windows[a.windows[0]].row));
   }
 }
 

@@ -119,7 +119,8 @@ std::vector<train::Measure> SuccessExaminer::examine(i64, const lewm::Weights& w
   const lewm::Model model = model_of(ctx_, weights);
   EvaluateOptions options;
   options.environment = environment_;
-  options.side_by_side = 8;  // as orrery eval on a CPU
+  // as orrery eval: a CPU's caches hold a few, a device plans for all at once
+  options.side_by_side = ctx_.device() == Device::cpu ? 8 : 0;
   const auto records = evaluate_cases(ctx_, {model, statistics_}, protocol_, cases_, options);
   double reached = 0, distance = 0;
   for (const EpisodeRecord& record : records) {

@@ -4,27 +4,35 @@ namespace orrery::train {
 
 WindowBatches::WindowBatches(const Windows& training, const Windows& validation,
                              const ZScore& action_scale, i64 batch, u64 seed, const BatchPart& part,
-                             const BatchColumns& columns)
+                             const BatchColumns& columns, const ReadAhead& ahead)
     : training_windows_(training.size()),
       validation_windows_(validation.size()),
-      latents_(!columns.latents.empty()) {
+      latents_(!columns.latents.empty()),
+      locked_(ahead.device != nullptr) {
   check(training_windows_ >= batch, training.episodes().name(), " has ", training_windows_,
         " training windows of ", training.shape().span(), " rows, a batch needs ", batch);
-  LoaderOptions options{.batch = batch, .first = part.first, .part = part.count, .seed = seed};
+  LoaderOptions options{.batch = batch,
+                        .first = part.first,
+                        .part = part.count,
+                        .seed = seed,
+                        .order = ahead.order,
+                        .kept = locked_ ? 2 : 1,
+                        .threads = ahead.threads,
+                        .device = ahead.device};
   options.pixels = latents_ ? "" : columns.pixels;
   options.observation = latents_ ? columns.latents : columns.observations;
   training_.emplace(training, action_scale, options);
   options.prefetch = 1;
+  options.order = WindowOrder::shuffled;
   if (validation_windows_ >= batch) validation_.emplace(validation, action_scale, options);
 }
 
 Batch WindowBatches::views_of(const WindowBatch& batch) const {
   Batch views;
-  views.actions = batch.action.view<float, 3>();
-  if (batch.pixels.numel() > 0) views.pixels = batch.pixels.view<u8, 5>();
-  if (batch.observation.numel() > 0) {
-    (latents_ ? views.latents : views.observations) = batch.observation.view<float, 3>();
-  }
+  views.locked = locked_;
+  views.actions = batch.action;
+  views.pixels = batch.pixels;
+  (latents_ ? views.latents : views.observations) = batch.observation;
   return views;
 }
 

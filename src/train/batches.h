@@ -10,7 +10,8 @@ namespace orrery::train {
 
 // Where batches come from. What a batch holds is a pure function of the source and the index, so a
 // run that was interrupted sees the same batches as one that was not. Views are valid until the
-// next call.
+// next call; those of a training batch in locked memory until the one after, when batches are asked
+// for one after the other.
 class BatchSource {
  public:
   virtual ~BatchSource() = default;
@@ -34,12 +35,21 @@ struct BatchColumns {
   std::string latents;  // in place of the two
 };
 
-// Batches of recorded windows, read ahead by a thread. Both sets are shuffled by the seed.
+// How training batches are made while a step runs.
+struct ReadAhead {
+  int threads = 1;
+  const Context* device = nullptr;  // to which they go, out of page-locked memory; none: to nowhere
+  WindowOrder order = WindowOrder::shuffled;
+};
+
+// Batches of recorded windows, read ahead by threads. Orders are the seed's; what is held out is
+// shuffled.
 class WindowBatches : public BatchSource {
  public:
   // The windows must outlive the batches; fewer held-out windows than a batch means no validation.
   WindowBatches(const Windows& training, const Windows& validation, const ZScore& action_scale,
-                i64 batch, u64 seed, const BatchPart& part = {}, const BatchColumns& columns = {});
+                i64 batch, u64 seed, const BatchPart& part = {}, const BatchColumns& columns = {},
+                const ReadAhead& ahead = {});
 
   i64 training_windows() const override { return training_windows_; }
   i64 validation_windows() const override { return validation_windows_; }
@@ -50,7 +60,7 @@ class WindowBatches : public BatchSource {
   Batch views_of(const WindowBatch& batch) const;
 
   i64 training_windows_, validation_windows_;
-  bool latents_;
+  bool latents_, locked_;
   std::optional<WindowLoader> training_, validation_;
 };
 

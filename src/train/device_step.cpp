@@ -150,7 +150,10 @@ StepReport DeviceStep::run(i64 steps, double lr, i64 batches,
   prepare(steps, lr);
   const i64 first = steps * parts_.settings.accumulate;
   for (i64 i = 0; i < parts_.settings.accumulate; ++i) {
-    if (sent_ != first + i) parts_.feeder.send(batch_at(first + i));
+    if (sent_ != first + i) {
+      parts_.feeder.settle();
+      parts_.feeder.send(batch_at(first + i));
+    }
     const Batch batch = parts_.feeder.take();
     Work& work = work_[{i, parts_.feeder.place()}];
     if (!captures_ || !work.ran) {

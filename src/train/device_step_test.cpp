@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -281,6 +282,62 @@ TEST(CudaTraining, ALossThatIsNotFiniteLeavesWeightsAsTheyWere) {
     const Tensor &was = before.at(name), &is = after.at(name);
     EXPECT_TRUE(std::equal(was.bytes(), was.bytes() + was.byte_count(), is.bytes())) << name;
   }
+}
+
+// The same batches in two places of page-locked memory that take turns: each stays for one more
+// call.
+class Locked final : public BatchSource {
+ public:
+  Locked(Context& ctx, i64 batch) : drawn_(batch) {
+    for (Block& block : blocks_) block = Block::staging(ctx, kBytes);
+  }
+  i64 training_windows() const override { return drawn_.training_windows(); }
+  i64 validation_windows() const override { return drawn_.validation_windows(); }
+  Batch training_batch(i64 step) override { return placed(drawn_.training_batch(step)); }
+  Batch validation_batch(i64 index) override { return placed(drawn_.validation_batch(index)); }
+
+ private:
+  static constexpr std::size_t kBytes = 1 << 16;
+  Batch placed(const Batch& batch) {
+    Block& block = blocks_[calls_++ % blocks_.size()];
+    std::fill_n(block.data(), kBytes, std::byte{0x7f});
+    Arena arena(block);
+    const auto pixels = arena.take<u8, 5>(batch.pixels.sizes());
+    const auto actions = arena.take<float, 3>(batch.actions.sizes());
+    std::copy_n(batch.pixels.data(), batch.pixels.numel(), pixels.data());
+    std::copy_n(batch.actions.data(), batch.actions.numel(), actions.data());
+    return {.pixels = pixels, .actions = actions, .locked = true};
+  }
+
+  Drawn drawn_;
+  std::array<Block, 2> blocks_;
+  std::size_t calls_ = 0;
+};
+
+TEST(CudaTraining, BatchesInLockedMemoryGoAsTheyAre) {
+  NEEDS_CUDA;
+  TrainingSettings settings = small_settings();
+  settings.settle_batches = 3;
+  const auto left = [&](bool locked) {
+    Context ctx(on_cuda());
+    Ranks alone;
+    Drawn drawn(settings.batch);
+    Locked there(ctx, settings.batch);
+    BatchSource& source = locked ? static_cast<BatchSource&>(there) : drawn;
+    Came came;
+    Learner learner(ctx, small_config(), settings, alone);
+    learner.begin(source);
+    for (int round = 0; round < 2; ++round) {
+      take_steps(learner, source, 3, came);
+      learner.settle(source);
+      came.validation = learner.validate(source);
+    }
+    came.contents = learner.contents();
+    return came;
+  };
+  const Came found = left(true), expected = left(false);
+  expect_same_bits(found, expected);
+  EXPECT_EQ(found.validation.losses.total, expected.validation.losses.total);
 }
 
 class KnowsTheHostAlone final : public BatchLoss {

@@ -24,19 +24,22 @@ bool fits(const Batch& place, const Batch& batch) {
          place.latents.sizes() == batch.latents.sizes();
 }
 
-template <typename T, int Rank>
-void copy_out(Context& ctx, View<const T, Rank> from, const std::byte* block, std::byte* staging,
-              View<const T, Rank> there) {
-  if (!from) return;
-  check(from.contiguous(), "training: batches must be contiguous");
-  // the same distance into both blocks
-  std::byte* to = staging + (reinterpret_cast<const std::byte*>(there.data()) - block);
-  const auto* bytes = reinterpret_cast<const std::byte*>(from.data());
-  // 1 MiB a task: copies are bound by memory, which a few threads fill
-  ctx.parallel_ranges(
-      from.numel() * static_cast<i64>(sizeof(T)), i64{1} << 20, [&](i64 begin, i64 end, int) {
-        std::memcpy(to + begin, bytes + begin, static_cast<std::size_t>(end - begin));
-      });
+// one view of a batch, and its place in the device's block
+struct Part {
+  const std::byte* from;
+  const std::byte* there;
+  std::size_t bytes;
+};
+
+std::array<Part, 4> parts_of(const Batch& batch, const Batch& place) {
+  const auto part = [](auto from, auto there) {
+    check(!from || from.contiguous(), "training: batches must be contiguous");
+    return Part{reinterpret_cast<const std::byte*>(from.data()),
+                reinterpret_cast<const std::byte*>(there.data()),
+                from ? static_cast<std::size_t>(from.numel()) * sizeof(*from.data()) : 0};
+  };
+  return {part(batch.pixels, place.pixels), part(batch.actions, place.actions),
+          part(batch.observations, place.observations), part(batch.latents, place.latents)};
 }
 
 }  // namespace
@@ -50,16 +53,33 @@ void Feeder::fill(Place& place, const Batch& batch) {
     Arena measure;
     lay_out(measure, batch);
     place.block = Block(ctx_, measure.used());
-    place.staging = Block::staging(ctx_, measure.used());
     Arena arena(place.block);
     place.batch = lay_out(arena, batch);
   }
-  const std::byte* block = place.block.data();
-  copy_out(ctx_, batch.pixels, block, place.staging.data(), place.batch.pixels);
-  copy_out(ctx_, batch.actions, block, place.staging.data(), place.batch.actions);
-  copy_out(ctx_, batch.observations, block, place.staging.data(), place.batch.observations);
-  copy_out(ctx_, batch.latents, block, place.staging.data(), place.batch.latents);
-  ctx_.upload_beside(place.block.data(), place.staging.data(), place.block.bytes());
+  if (!batch.locked && place.staging.bytes() != place.block.bytes()) {
+    place.staging = Block::staging(ctx_, place.block.bytes());
+  }
+  for (const Part& part : parts_of(batch, place.batch)) {
+    if (part.bytes == 0) continue;
+    // the same distance into both blocks
+    const auto away = part.there - place.block.data();
+    const std::byte* from = part.from;
+    if (!batch.locked) {
+      std::byte* to = place.staging.data() + away;
+      // 1 MiB a task: copies are bound by memory, which a few threads fill
+      ctx_.parallel_ranges(
+          static_cast<i64>(part.bytes), i64{1} << 20, [&](i64 begin, i64 end, int) {
+            std::memcpy(to + begin, part.from + begin, static_cast<std::size_t>(end - begin));
+          });
+      from = to;
+    }
+    ctx_.upload_beside(place.block.data() + away, from, part.bytes);
+  }
+}
+
+void Feeder::settle() {
+  ctx_.join_uploads();
+  ctx_.synchronize();
 }
 
 void Feeder::send(const Batch& batch) { fill(places_[1 - place_], batch); }
@@ -71,8 +91,6 @@ Batch Feeder::take() {
 }
 
 Batch Feeder::show(const Batch& batch) {
-  // the work on what was shown before has read it
-  ctx_.synchronize();
   fill(places_[2], batch);
   ctx_.join_uploads();
   return places_[2].batch;

@@ -257,12 +257,14 @@ void Learner::settle(BatchSource& source, Settling& weights) {
   const i64 next = optimiser_.steps * settings_.accumulate;
   for (i64 i = 0; i < settings_.settle_batches; ++i) {
     const i64 batch = std::max<i64>(0, next - settings_.settle_batches + i);
+    feeder_.settle();
     const Batch shown = feeder_.show(source.training_batch(batch));
     const lewm::PassMode mode{
         .dropout_seed = settings_.seed, .step = static_cast<u64>(batch), .share = share_};
     forward(ctx_, copy.config(), copy.tensors(), state_, mode, shown);
     copy.touch();
   }
+  feeder_.settle();
   weights.step = optimiser_.steps;
 }
 

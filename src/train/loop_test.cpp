@@ -421,6 +421,8 @@ TEST(TrainSettings, NameWhatIsWrong) {
   EXPECT_NE(message(R"({"lr": "fast"})").find("training.lr is \"fast\""), std::string::npos);
   EXPECT_EQ(message(R"({"precision": "int8"})"),
             "c.json: training.precision is \"int8\", \"f32\" or \"bf16\" was needed");
+  EXPECT_EQ(message(R"({"window_order": "sorted"})"),
+            "c.json: training.window_order is sorted, shuffled or by_chunk was needed");
   EXPECT_NE(message(R"({"seed": -1})").find("training.seed is -1"), std::string::npos);
 }
 

@@ -45,9 +45,11 @@ std::vector<i64> all_of(i64 count) {
 }  // namespace
 
 Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& settings,
-                   const Ranks& ranks, i64 image_size, const std::string& observation)
+                   const Ranks& ranks, i64 image_size, const std::string& observation,
+                   const ReadAhead& ahead)
     : settings_(settings),
       part_(ranks.part_of(settings.batch)),
+      ahead_(ahead),
       episodes_(open_episodes(path, {.image_size = image_size})),
       frameskip_(settings.frameskip) {
   const std::string& readout = settings.readout.column;
@@ -57,8 +59,11 @@ Recorded::Recorded(const std::filesystem::path& path, const TrainingSettings& se
   check(sees || !learns_dynamics(settings),
         "training.learn is dynamics, of models that see pictures; this one sees ", observation);
   const std::string& observed = sees ? readout : observation;
-  // to be encoded they are read once, one after the other
-  if (!learns_dynamics(settings)) {
+  // In the order of chunks each is decoded about once an epoch, and the order hangs on the chunks;
+  // to be encoded, frames are read once, one after the other.
+  const bool by_chunk = settings.window_order == "by_chunk";
+  if (by_chunk && !learns_dynamics(settings)) ahead_.order = WindowOrder::by_chunk;
+  if (!by_chunk && !learns_dynamics(settings)) {
     episodes_ = held(std::move(episodes_), ranks.size(), sees, observed);
   }
   if (sees) {
@@ -88,8 +93,9 @@ void Recorded::cut(const BatchColumns& columns) {
   const WindowShape shape{settings_.frameskip, settings_.num_steps};
   training_ = std::make_unique<Windows>(*episodes_, shape, split.train);
   validation_ = std::make_unique<Windows>(*episodes_, shape, split.validation);
-  batches_ = std::make_unique<WindowBatches>(*training_, *validation_, ZScore(action_),
-                                             settings_.batch, settings_.seed, part_, columns);
+  batches_ =
+      std::make_unique<WindowBatches>(*training_, *validation_, ZScore(action_), settings_.batch,
+                                      settings_.seed, part_, columns, ahead_);
 }
 
 void Recorded::encode(Context& ctx, const lewm::Model& model,

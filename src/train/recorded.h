@@ -18,9 +18,11 @@ class Recorded : public BatchSource {
   // Columns `pixels` [rows, H, H, 3] of bytes and `action` [rows, A] are needed.
   // Batches are those of the ranks that share the run. `image_size`: a side of pictures that are
   // drawn, 0 as recorded. `observation`: the column of numbers that a model of vectors sees; then
-  // no pixels are needed or read, and the size of images is 0.
+  // no pixels are needed or read, and the size of images is 0. `ahead`: its context outlives the
+  // recording, its order is the settings'.
   Recorded(const std::filesystem::path& path, const TrainingSettings& settings,
-           const Ranks& ranks = {}, i64 image_size = 0, const std::string& observation = "");
+           const Ranks& ranks = {}, i64 image_size = 0, const std::string& observation = "",
+           const ReadAhead& ahead = {});
 
   // Frames give way to their latents by this model, once and for all: what dynamics learn from.
   // `told` hears how many rows of how many are done.
@@ -48,6 +50,7 @@ class Recorded : public BatchSource {
 
   TrainingSettings settings_;
   BatchPart part_;
+  ReadAhead ahead_;
   std::unique_ptr<Episodes> episodes_;
   i64 image_size_ = 0, action_width_ = 0, frameskip_ = 0;
   ColumnStatistics action_, observed_;

@@ -53,6 +53,7 @@ std::map<std::string, Field> fields_of(TrainingSettings& s) {
       {"prediction_steps", Whole{&s.unroll.steps, 1, 1024}},
       {"prediction_context", Whole{&s.unroll.context, 0, 1024}},
       {"frameskip", Whole{&s.frameskip, 1, 1024}},
+      {"window_order", Name{&s.window_order}},
       {"lr", Real{&s.lr, 0.0, 10.0}},
       {"weight_decay", Real{&s.weight_decay, 0.0, 10.0}},
       {"warmup_fraction", Real{&s.warmup_fraction, 0.0, 1.0}},
@@ -153,6 +154,8 @@ TrainingSettings settings_from_json(const json& node, const std::string& where) 
   check(settings.initialization == "published" || settings.initialization == "scaled", where,
         ": training.initialization is ", settings.initialization,
         ", published or scaled was needed");
+  check(settings.window_order == "shuffled" || settings.window_order == "by_chunk", where,
+        ": training.window_order is ", settings.window_order, ", shuffled or by_chunk was needed");
   check(settings.learn == "all" || settings.learn == "dynamics", where, ": training.learn is ",
         settings.learn, ", all or dynamics was needed");
   check(settings.inverse_dynamics_hidden > 0 || settings.inverse_dynamics_weight == 0, where,

@@ -22,6 +22,8 @@ struct TrainingSettings {
   i64 history = 0;      // frames that the predictor sees; 0: the model's num_frames
   lewm::Unroll unroll;  // prediction_steps, prediction_context
   i64 frameskip = 5;    // recorded rows between them
+  // of training: shuffled, or by_chunk for recordings larger than memory (data/window_order.h)
+  std::string window_order = "shuffled";
   double lr = 5e-5;
   double weight_decay = 1e-3;
   double warmup_fraction = 0.01;

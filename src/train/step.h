@@ -28,6 +28,7 @@ struct Batch {
   View<const float, 3> actions;       // [B, T, A] z-scored
   View<const float, 3> observations;  // [B, T, N] as recorded, empty where no loss asks for them
   View<const float, 3> latents;       // [B, T, D] in place of pixels, where dynamics alone learn
+  bool locked = false;                // all of it lies in page-locked memory (Block::staging)
 };
 
 // The pass of the model over a batch, from what it holds.

@@ -18,8 +18,9 @@ void Covariance::add(View<const float, 2> rows) {
     for (i64 i = 0; i < width_; ++i) {
       const double value = rows(r, i);
       sums_[static_cast<std::size_t>(i)] += value;
+      // the lower half: the upper one is the same
       double* products = products_.data() + i * width_;
-      for (i64 j = 0; j < width_; ++j) products[j] += value * static_cast<double>(rows(r, j));
+      for (i64 j = 0; j <= i; ++j) products[j] += value * static_cast<double>(rows(r, j));
     }
   }
 }
@@ -39,7 +40,8 @@ void Covariance::add_up(BatchSums& sums) {
 double Covariance::covariance(i64 i, i64 j) const {
   const double mean_i = sums_[static_cast<std::size_t>(i)] / rows_;
   const double mean_j = sums_[static_cast<std::size_t>(j)] / rows_;
-  return products_[static_cast<std::size_t>(i * width_ + j)] / rows_ - mean_i * mean_j;
+  const i64 place = std::max(i, j) * width_ + std::min(i, j);
+  return products_[static_cast<std::size_t>(place)] / rows_ - mean_i * mean_j;
 }
 
 std::vector<double> Covariance::stds() const {
@@ -81,6 +83,7 @@ ValidationReport validate(Context& ctx, const LossSettings& settings, u64 seed, 
   draw_directions(seed, 0, View<float, 2>(drawn.data(), directions.sizes()));
   ctx.upload(directions.data(), drawn.data(), drawn.size() * sizeof(float));
   for (i64 index = 0; index < batches; ++index) {
+    examined.feeder.settle();
     const Batch batch = examined.feeder.show(source.validation_batch(index));
     forward(ctx, examined.config, examined.tensors, state, {.training = false, .share = share},
             batch);
