@@ -19,9 +19,12 @@ replay=(--env pusht --image-size 96 --policy replay
 [ -f "$output/held_out.h5" ] ||
   "$orrery" record "${replay[@]}" --fold 6/7 --episodes 100 --seed 42 --compact --output "$output/held_out.h5"
 
-# an interrupted run goes on where it stopped
-"$orrery" train --data "$output/train.h5" --config models/pusht/training_config.json --output "$output/run" \
+# the encoder, with a predictor that makes it see what moves; an interrupted run goes on where it stopped
+"$orrery" train --data "$output/train.h5" --config models/pusht/training_config.json --output "$output/encoder" \
   --page "$output/curves.html" --resume
+# another predictor for that encoder, which now is at rest
+"$orrery" train --data "$output/train.h5" --config models/pusht/dynamics_config.json --init-encoder "$output/encoder" \
+  --output "$output/run" --page "$output/dynamics.html" --resume
 # the published protocol and criterion, then the stricter one
 for criterion in published held; do
   "$orrery" eval --env pusht --data "$output/held_out.h5" --model "$output/run" --seeds 42..44 --criterion $criterion
